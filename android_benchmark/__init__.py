@@ -1,0 +1,1 @@
+"""Latency of .tflite files on phones over adb, and on this machine."""

@@ -1,0 +1,1 @@
+"""Deployment: weights in, verified .tflite files out."""

@@ -1,0 +1,1 @@
+"""MobileBERT in TensorFlow: pre-training, knowledge transfer, fine-tuning."""

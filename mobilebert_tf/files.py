@@ -1,0 +1,87 @@
+"""Files that are whole or absent, and clear words when one is missing."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def atomic_path(path: str) -> Iterator[str]:
+    """Yields a temporary path that replaces `path` if the block succeeds.
+
+    The temporary file lies in the folder of `path` (made if absent), so that
+    the final rename is atomic; it is removed if the block raises.
+
+    Args:
+        path: the file to write.
+
+    Yields:
+        The path to write to.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(
+        prefix=f".{os.path.basename(path)}.", dir=folder
+    )
+    os.close(handle)
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(temporary, 0o666 & ~umask)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+        raise
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes UTF-8 `text` to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        with open(temporary, "w", encoding="utf-8") as stream:
+            stream.write(text)
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Writes `data` to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        with open(temporary, "wb") as stream:
+            stream.write(data)
+
+
+def require_file(path: str | None, flag: str) -> str:
+    """Returns `path` if it is a readable file.
+
+    Args:
+        path: what the user gave.
+        flag: name of the flag or key it came from, for the message.
+
+    Raises:
+        ValueError: if `path` is empty or is no readable file.
+    """
+    if not path:
+        raise ValueError(f"--{flag} is required: got nothing, expected a file")
+    if not os.path.isfile(path):
+        kind = "a directory" if os.path.isdir(path) else "no such file"
+        raise ValueError(f"--{flag}={path}: expected a file, got {kind}")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"--{flag}={path}: permission denied")
+    return path
+
+
+def require_directory(path: str | None, flag: str) -> str:
+    """Returns `path` if it is a directory.
+
+    Raises:
+        ValueError: if `path` is empty or is no directory.
+    """
+    if not path:
+        raise ValueError(
+            f"--{flag} is required: got nothing, expected a directory"
+        )
+    if not os.path.isdir(path):
+        kind = "a file" if os.path.exists(path) else "no such directory"
+        raise ValueError(f"--{flag}={path}: expected a directory, got {kind}")
+    return path

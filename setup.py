@@ -1,0 +1,55 @@
+"""Package metadata; `pip install -e .[test]` for development."""
+
+import setuptools
+
+setuptools.setup(
+    name="mobilebert-tf",
+    version="0.1.0",
+    description=(
+        "MobileBERT in TensorFlow: pre-training, knowledge transfer, "
+        "fine-tuning, int8 TFLite export and on-device benchmarks"
+    ),
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    packages=setuptools.find_packages(
+        include=[
+            "mobilebert_tf*",
+            "export*",
+            "android_benchmark*",
+        ]
+    ),
+    install_requires=[
+        # The Garden release follows the TensorFlow minor version; both, with
+        # tensorflow-text and tf_keras, must be of one line.
+        "tensorflow>=2.20,<2.21",
+        "tensorflow-text>=2.20,<2.21",
+        "tf-models-official>=2.20,<2.21",
+        "tf-keras>=2.20,<2.21",
+        "absl-py>=1.4",
+        "numpy>=1.26",
+        # tf.lite.Interpreter is deprecated in favour of LiteRT.
+        "ai-edge-litert>=2.3,<2.4",
+        # Quantises a float .tflite by recipe. 0.x releases change the recipe
+        # format.
+        "ai-edge-quantizer>=0.10,<0.11",
+        # Metrics of record (Matthews, F1, accuracy).
+        "scikit-learn>=1.3",
+        # tensorflow-hub, a dependency of the Garden, imports pkg_resources,
+        # which setuptools 81 dropped.
+        "setuptools<81",
+        # Peak memory and core affinity of the benchmark's child processes.
+        "psutil>=5.9",
+        # HTML reports.
+        "jinja2>=3.1",
+        "matplotlib>=3.7",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "ruff>=0.17,<0.18"],
+        # Parity with Hugging Face's PyTorch MobileBERT (test only).
+        "parity": ["transformers>=5,<6", "torch>=2.6", "safetensors>=0.5"],
+        # Pre-training data on any Apache Beam runner.
+        "beam": ["apache-beam>=2.77,<3"],
+    },
+)
