@@ -1,0 +1,1 @@
+"""The MobileBERT network: layers, encoder, heads. No files, no flags."""
