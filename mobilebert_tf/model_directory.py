@@ -1,0 +1,198 @@
+"""What a trained model's folder holds, and how to read it back.
+
+    model_dir/
+      bert_config.json   the network (MobileBertConfig)
+      vocab.txt          the vocabulary it was trained with
+      model_info.json    head, labels, task, sequence length (ModelInfo)
+      params.yaml        the merged experiment, as run
+      ckpt-N.*           checkpoints of {model, optimizer state, global_step}
+
+Training writes the first three before its first step, so that every
+checkpoint can be evaluated and exported without the command that made it.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+
+import tensorflow as tf
+
+from mobilebert_tf import files
+from mobilebert_tf import tokenization
+from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.modeling import models
+
+CONFIG_FILE = "bert_config.json"
+VOCAB_FILE = "vocab.txt"
+INFO_FILE = "model_info.json"
+
+PRETRAINING = "pretraining"
+SEQUENCE_CLASSIFICATION = "sequence_classification"
+HEADS = (PRETRAINING, SEQUENCE_CLASSIFICATION)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """How the model is used.
+
+    Attributes:
+        head: one of HEADS.
+        max_seq_length: int. Length the model was trained with.
+        lower_case: bool. Whether the tokenizer lower-cases.
+        task_name: str. GLUE task, "" for pre-training.
+        labels: list of str. Label names in the order of the logits.
+        data_dir: str. Folder of the task's files, "" for pre-training.
+    """
+
+    head: str
+    max_seq_length: int
+    lower_case: bool = True
+    task_name: str = ""
+    labels: tuple[str, ...] = ()
+    data_dir: str = ""
+
+    def __post_init__(self):
+        if self.head not in HEADS:
+            raise ValueError(
+                f"head: expected one of {', '.join(HEADS)}, got {self.head!r}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A model read back from its folder, with restored weights."""
+
+    model: models.MobileBertForPreTraining | (
+        models.MobileBertForSequenceClassification
+    )
+    config: config_lib.MobileBertConfig
+    info: ModelInfo
+    tokenizer: tokenization.WordPieceTokenizer
+    checkpoint: str
+
+
+def write(
+    model_dir: str,
+    config: config_lib.MobileBertConfig,
+    info: ModelInfo,
+    vocab_file: str,
+) -> None:
+    """Writes config, info and vocabulary to `model_dir`."""
+    os.makedirs(model_dir, exist_ok=True)
+    config.to_json_file(os.path.join(model_dir, CONFIG_FILE))
+    files.write_text(
+        os.path.join(model_dir, INFO_FILE),
+        json.dumps(dataclasses.asdict(info), indent=2) + "\n",
+    )
+    target = os.path.join(model_dir, VOCAB_FILE)
+    if os.path.abspath(vocab_file) != os.path.abspath(target):
+        with files.atomic_path(target) as temporary:
+            shutil.copyfile(vocab_file, temporary)
+
+
+def read_config(model_dir: str) -> config_lib.MobileBertConfig:
+    """Reads the network's config.
+
+    Raises:
+        ValueError: if `model_dir` is no folder of a trained model.
+    """
+    files.require_directory(model_dir, "model_dir")
+    path = os.path.join(model_dir, CONFIG_FILE)
+    if not os.path.isfile(path):
+        raise ValueError(f"{model_dir}: not a model folder, no {CONFIG_FILE}")
+    return config_lib.MobileBertConfig.from_json_file(path)
+
+
+def read_info(model_dir: str) -> ModelInfo:
+    """Reads how the model is used.
+
+    Raises:
+        ValueError: if model_info.json is absent or malformed.
+    """
+    path = os.path.join(model_dir, INFO_FILE)
+    if not os.path.isfile(path):
+        raise ValueError(f"{model_dir}: not a model folder, no {INFO_FILE}")
+    with open(path, encoding="utf-8") as stream:
+        try:
+            fields = json.load(stream)
+            fields["labels"] = tuple(fields["labels"])
+            return ModelInfo(**fields)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def latest_checkpoint(model_dir: str) -> str:
+    """Returns the prefix of the newest checkpoint.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    checkpoint = tf.train.latest_checkpoint(model_dir)
+    if checkpoint is None:
+        raise ValueError(f"{model_dir}: no checkpoint (ckpt-N.index) found")
+    return checkpoint
+
+
+def load(model_dir: str) -> TrainedModel:
+    """Builds the model of `model_dir` and restores its newest checkpoint.
+
+    Raises:
+        ValueError: if a file is absent or malformed, if the vocabulary and the
+            word table differ in size, or if the checkpoint does not fit.
+    """
+    config = read_config(model_dir)
+    info = read_info(model_dir)
+    tokenizer = load_tokenizer(model_dir, config, info)
+    if info.head == SEQUENCE_CLASSIFICATION:
+        model = models.MobileBertForSequenceClassification(
+            config, num_labels=len(info.labels)
+        )
+    else:
+        model = models.MobileBertForPreTraining(config)
+    model.build_weights()
+    checkpoint = latest_checkpoint(model_dir)
+    restore(model, checkpoint)
+    return TrainedModel(model, config, info, tokenizer, checkpoint)
+
+
+def load_tokenizer(
+    model_dir: str, config: config_lib.MobileBertConfig, info: ModelInfo
+) -> tokenization.WordPieceTokenizer:
+    """Returns the tokenizer of `model_dir`, checked against the word table."""
+    vocab_file = os.path.join(model_dir, VOCAB_FILE)
+    tokenizer = tokenization.WordPieceTokenizer(
+        vocab_file, lower_case=info.lower_case
+    )
+    check_vocabulary(tokenizer, config, vocab_file)
+    return tokenizer
+
+
+def check_vocabulary(
+    tokenizer: tokenization.WordPieceTokenizer,
+    config: config_lib.MobileBertConfig,
+    vocab_file: str,
+) -> None:
+    """Raises ValueError if vocabulary and word table differ in size."""
+    if tokenizer.vocab_size != config.vocab_size:
+        raise ValueError(
+            f"{vocab_file} has {tokenizer.vocab_size} entries but the model's "
+            f"vocab_size is {config.vocab_size}"
+        )
+
+
+def restore(model, checkpoint: str) -> None:
+    """Restores the `model` item of `checkpoint`, all of it.
+
+    Raises:
+        ValueError: if a variable of the model is missing or has another shape.
+    """
+    reader = tf.train.Checkpoint(model=model)
+    try:
+        status = reader.restore(checkpoint)
+        status.assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{checkpoint}: does not fit the model: {reason}"
+        ) from error
