@@ -1,0 +1,1 @@
+"""Readers and builders of training data, one module per kind of input."""
