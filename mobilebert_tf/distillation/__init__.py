@@ -1,0 +1,1 @@
+"""Knowledge transfer: losses, stages, and the student's start."""

@@ -1,0 +1,1 @@
+"""Metrics, computed by scikit-learn on whole evaluation sets."""

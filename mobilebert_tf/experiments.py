@@ -1,0 +1,450 @@
+"""Experiment configurations: Model Garden dataclasses with strict overrides.
+
+A run is described by an ExperimentConfig (`runtime`, `task`, `trainer`); YAML
+files and flags replace single fields. An unknown key is an error.
+"""
+
+import dataclasses
+import difflib
+import json
+import os
+from collections.abc import Mapping
+
+import yaml
+from absl import logging
+from official.core import config_definitions
+from official.modeling import optimization
+from official.modeling.hyperparams import base_config
+
+from mobilebert_tf import files
+
+PARAMS_FILE = "params.yaml"
+
+# Neither decayed nor, with LAMB, scaled by the trust ratio (reference code).
+_EXCLUDED_FROM_DECAY = ["LayerNorm", "bias"]
+
+
+@dataclasses.dataclass
+class ModelConfig(base_config.Config):
+    """Which network.
+
+    Attributes:
+        preset: str. Name in mobilebert_tf.modeling.config.PRESETS; used when
+            bert_config_file is empty. The size of the word table follows the
+            vocabulary file.
+        bert_config_file: str. A bert_config.json; its vocab_size must equal
+            the vocabulary's.
+        vocab_file: str. One token per line.
+        lower_case: bool. Whether the vocabulary is uncased.
+        hidden_dropout_prob: float or None. Replaces the network's.
+        attention_probs_dropout_prob: float or None. Replaces the network's.
+    """
+
+    preset: str = "mobilebert"
+    bert_config_file: str = ""
+    vocab_file: str = ""
+    lower_case: bool = True
+    hidden_dropout_prob: float | None = None
+    attention_probs_dropout_prob: float | None = None
+
+
+@dataclasses.dataclass
+class PretrainingDataConfig(base_config.Config):
+    """TFRecords of create_pretraining_data.
+
+    Attributes:
+        input_path: str. Files or globs, separated by commas.
+        global_batch_size: int. Sequences per step over all replicas.
+        max_seq_length: int. Tokens per sequence, as in the records.
+        max_predictions_per_seq: int. Masked positions, as in the records.
+        is_training: bool. Shuffle and repeat.
+        seed: int. Of the shuffling.
+    """
+
+    input_path: str = ""
+    global_batch_size: int = 32
+    max_seq_length: int = 128
+    max_predictions_per_seq: int = 20
+    is_training: bool = True
+    seed: int = 0
+
+
+@dataclasses.dataclass
+class KnowledgeTransferConfig(base_config.Config):
+    """Layer-wise transfer from the teacher (paper sections 3.5 and 3.6).
+
+    Attributes:
+        strategy: str. "progressive", or "none" to skip the transfer stages.
+        steps_per_block: int. Updates per transfer stage (10,000 in the
+            official schedule).
+        feature_map_factor: float. Weight of feature-map transfer.
+        attention_factor: float. Weight of attention transfer.
+        optimizer_config: of each transfer stage, restarted at its start.
+    """
+
+    strategy: str = "progressive"
+    steps_per_block: int = 10_000
+    feature_map_factor: float = 1.0
+    attention_factor: float = 1.0
+    optimizer_config: optimization.OptimizationConfig = dataclasses.field(
+        default_factory=lambda: lamb_config(1.5e-3, 1.5e-3, warmup_steps=0)
+    )
+
+
+@dataclasses.dataclass
+class DistillationConfig(base_config.Config):
+    """Pre-training distillation (paper section 3.5).
+
+    Attributes:
+        ground_truth_ratio: float in [0, 1]. alpha: the weight of the masked
+            tokens' own labels; 1 - alpha goes to the teacher's distribution.
+        temperature: float > 0. Divides both models' logits.
+    """
+
+    ground_truth_ratio: float = 0.5
+    temperature: float = 1.0
+
+
+@dataclasses.dataclass
+class PretrainingTaskConfig(config_definitions.TaskConfig):
+    """Pre-training with or without a teacher.
+
+    Attributes:
+        teacher_dir: str. Folder of a pre-trained teacher; "" trains without.
+        seed: int. Of initialisation and dropout.
+    """
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    teacher_dir: str = ""
+    seed: int = 0
+    knowledge_transfer: KnowledgeTransferConfig = dataclasses.field(
+        default_factory=KnowledgeTransferConfig
+    )
+    distillation: DistillationConfig = dataclasses.field(
+        default_factory=DistillationConfig
+    )
+    train_data: PretrainingDataConfig = dataclasses.field(
+        default_factory=PretrainingDataConfig
+    )
+    validation_data: PretrainingDataConfig = dataclasses.field(
+        default_factory=lambda: PretrainingDataConfig(is_training=False)
+    )
+
+
+@dataclasses.dataclass
+class ClassificationDataConfig(base_config.Config):
+    """Examples of a GLUE task.
+
+    Attributes:
+        global_batch_size: int. Examples per step over all replicas.
+        is_training: bool. Shuffle and repeat.
+        seed: int. Of the shuffling.
+    """
+
+    global_batch_size: int = 32
+    is_training: bool = True
+    seed: int = 0
+
+
+@dataclasses.dataclass
+class ClassificationTaskConfig(config_definitions.TaskConfig):
+    """Fine-tuning on a sentence classification task.
+
+    Attributes:
+        init_checkpoint: str. Folder of a pre-trained model; "" starts from
+            random weights. The network is taken from it.
+        task_name: str. Name in mobilebert_tf.data.glue.TASKS.
+        data_dir: str. Folder of the task's train.tsv, dev.tsv and test.tsv.
+        max_seq_length: int. Tokens per example, longer ones are cut.
+        num_train_epochs: float. Sets trainer.train_steps when that is 0.
+        warmup_proportion: float. Share of the steps with rising rate, when
+            the optimizer config has no warm-up of its own.
+        classifier_dropout: float. On the pooled vector.
+        seed: int. Of initialisation and dropout.
+    """
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    task_name: str = ""
+    data_dir: str = ""
+    max_seq_length: int = 128
+    num_train_epochs: float = 3.0
+    warmup_proportion: float = 0.1
+    classifier_dropout: float = 0.1
+    seed: int = 0
+    train_data: ClassificationDataConfig = dataclasses.field(
+        default_factory=ClassificationDataConfig
+    )
+    validation_data: ClassificationDataConfig = dataclasses.field(
+        default_factory=lambda: ClassificationDataConfig(is_training=False)
+    )
+
+
+def lamb_config(
+    learning_rate: float, end_learning_rate: float, warmup_steps: int
+) -> optimization.OptimizationConfig:
+    """LAMB with linear warm-up and linear decay over the stage."""
+    return _optimizer_config(
+        "lamb",
+        {
+            "weight_decay_rate": 0.01,
+            "exclude_from_weight_decay": _EXCLUDED_FROM_DECAY,
+            "global_clipnorm": 1.0,
+        },
+        learning_rate,
+        end_learning_rate,
+        warmup_steps,
+    )
+
+
+def adamw_config(
+    learning_rate: float, end_learning_rate: float, warmup_steps: int
+) -> optimization.OptimizationConfig:
+    """AdamW with linear warm-up and linear decay over the run."""
+    return _optimizer_config(
+        "adamw",
+        {
+            "weight_decay_rate": 0.01,
+            "exclude_from_weight_decay": _EXCLUDED_FROM_DECAY,
+            "gradient_clip_norm": 1.0,
+            "epsilon": 1e-6,
+        },
+        learning_rate,
+        end_learning_rate,
+        warmup_steps,
+    )
+
+
+def pretraining() -> config_definitions.ExperimentConfig:
+    """Defaults of run_pretraining: the paper's schedule.
+
+    trainer.train_steps counts the last stage (pre-training, or pre-training
+    distillation); transfer stages come before it.
+    """
+    return config_definitions.ExperimentConfig(
+        runtime=_runtime(),
+        task=PretrainingTaskConfig(),
+        trainer=config_definitions.TrainerConfig(
+            train_steps=500_000,
+            steps_per_loop=100,
+            summary_interval=100,
+            checkpoint_interval=1000,
+            validation_steps=-1,
+            optimizer_config=lamb_config(1.5e-3, 1.5e-7, warmup_steps=10_000),
+        ),
+    )
+
+
+def classification() -> config_definitions.ExperimentConfig:
+    """Defaults of run_classifier: the published fine-tuning recipe."""
+    return config_definitions.ExperimentConfig(
+        runtime=_runtime(),
+        task=ClassificationTaskConfig(),
+        trainer=config_definitions.TrainerConfig(
+            train_steps=0,
+            steps_per_loop=100,
+            summary_interval=100,
+            checkpoint_interval=1000,
+            validation_steps=-1,
+            optimizer_config=adamw_config(5e-5, 5e-9, warmup_steps=0),
+        ),
+    )
+
+
+def build(
+    defaults: config_definitions.ExperimentConfig,
+    config_files: list[str],
+    params_override: str,
+    flag_overrides: Mapping[str, object],
+) -> config_definitions.ExperimentConfig:
+    """Merges defaults, YAML files, --params_override and flags, in order.
+
+    Args:
+        defaults: the experiment's defaults; not modified.
+        config_files: YAML files of nested keys.
+        params_override: "a.b=1,c.d=x" or a JSON/YAML mapping.
+        flag_overrides: dotted key to value.
+
+    Raises:
+        ValueError: for an unreadable file, an unknown key or a value of the
+            wrong type, naming file and key.
+    """
+    params = defaults.replace()
+    for path in config_files:
+        _override(params, _read_yaml(path), source=path)
+    if params_override:
+        _override(
+            params, _parse_override(params_override), source="--params_override"
+        )
+    for key, value in flag_overrides.items():
+        _override(params, _nested(key, value), source="flags")
+    return params
+
+
+def write_params(
+    params: config_definitions.ExperimentConfig, model_dir: str
+) -> None:
+    """Writes the merged experiment to model_dir/params.yaml."""
+    text = yaml.safe_dump(
+        json.loads(json.dumps(params.as_dict())), sort_keys=False
+    )
+    files.write_text(os.path.join(model_dir, PARAMS_FILE), text)
+
+
+def complete_optimizer_config(
+    config: optimization.OptimizationConfig,
+    num_steps: int,
+    warmup_steps: int | None = None,
+) -> optimization.OptimizationConfig:
+    """Fills in what depends on the length of the stage.
+
+    Args:
+        config: optimizer, learning rate and warm-up. A polynomial decay
+            without decay_steps lasts the whole stage.
+        num_steps: int. Updates of the stage.
+        warmup_steps: int or None. Used when the config has none (0).
+
+    Returns:
+        A copy of `config`. A warm-up of 0 steps is removed: the Garden's
+        schedule would divide by it.
+    """
+    config = config.replace()
+    schedule = config.learning_rate.get()
+    if getattr(schedule, "decay_steps", 0) is None:
+        schedule.decay_steps = num_steps
+    warmup = config.warmup.get()
+    if warmup is not None:
+        if not warmup.warmup_steps and warmup_steps:
+            warmup.warmup_steps = warmup_steps
+        if not warmup.warmup_steps:
+            config.warmup.type = None
+        elif warmup.warmup_steps >= num_steps:
+            logging.warning(
+                "warm-up of %d steps never ends within %d steps",
+                warmup.warmup_steps,
+                num_steps,
+            )
+    return config
+
+
+def _optimizer_config(
+    name, fields, learning_rate, end_learning_rate, warmup_steps
+):
+    return optimization.OptimizationConfig(
+        {
+            "optimizer": {"type": name, name: fields},
+            "learning_rate": {
+                "type": "polynomial",
+                "polynomial": {
+                    "initial_learning_rate": learning_rate,
+                    "end_learning_rate": end_learning_rate,
+                },
+            },
+            "warmup": {
+                "type": "linear",
+                "linear": {
+                    "warmup_steps": warmup_steps,
+                    "warmup_learning_rate": 0.0,
+                },
+            },
+        }
+    )
+
+
+def _runtime():
+    return config_definitions.RuntimeConfig(distribution_strategy="one_device")
+
+
+def _read_yaml(path):
+    files.require_file(path, "config_file")
+    with open(path, encoding="utf-8") as stream:
+        try:
+            values = yaml.safe_load(stream)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path}: not YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{path}: expected a mapping, got {type(values).__name__}"
+        )
+    return values
+
+
+def _parse_override(text):
+    if text.lstrip().startswith("{"):
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--params_override: {error}") from error
+    values = {}
+    for item in text.split(","):
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise ValueError(
+                f"--params_override: expected key=value, got {item!r}"
+            )
+        _merge(values, _nested(key.strip(), yaml.safe_load(value)))
+    return values
+
+
+def _nested(key, value):
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _merge(target, values):
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(target.get(key), dict):
+            _merge(target[key], value)
+        else:
+            target[key] = value
+
+
+def _override(params, values, source):
+    _check(params, values, source, prefix="")
+    params.override(values, is_strict=True)
+
+
+def _check(params, values, source, prefix):
+    """Raises ValueError for a key or type that `params` does not have."""
+    known = params.as_dict()
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
+            raise ValueError(f"{source}: unknown key {path!r}{hint}")
+        current = getattr(params, key)
+        if isinstance(current, base_config.Config):
+            if not isinstance(value, dict):
+                raise ValueError(
+                    f"{source}: {path}: expected a mapping, got {value!r}"
+                )
+            _check(current, value, source, prefix=f"{path}.")
+        else:
+            values[key] = _convert(current, value, f"{source}: {path}")
+
+
+def _convert(current, value, where):
+    """Returns `value` in the type of the default `current`."""
+    if current is None or value is None:
+        return value
+    if isinstance(current, float) and isinstance(value, str):
+        # YAML 1.1 reads 1e-4, without a dot, as a string.
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError(
+                f"{where}: expected a number, got {value!r}"
+            ) from None
+    if isinstance(current, float) and type(value) is int:
+        return float(value)
+    if isinstance(current, list | tuple):
+        if isinstance(value, list | tuple):
+            return list(value)
+    elif type(value) is type(current):
+        return value
+    raise ValueError(
+        f"{where}: expected {type(current).__name__}, got {value!r}"
+    )

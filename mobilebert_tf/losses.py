@@ -1,0 +1,105 @@
+"""Losses of pre-training and knowledge transfer, as pure functions.
+
+Legend: B batch, S sequence, H hidden_size, N heads, P predictions per
+sequence, V vocabulary. All results are float32 scalars.
+"""
+
+import tensorflow as tf
+
+# Keeps a batch without a single weighted prediction finite, as in BERT.
+_EMPTY_BATCH_GUARD = 1e-5
+
+
+def masked_lm(
+    logits: tf.Tensor, label_ids: tf.Tensor, weights: tf.Tensor
+) -> tf.Tensor:
+    """Cross-entropy at the masked positions, averaged over their weights.
+
+    Args:
+        logits: float [B, P, V].
+        label_ids: int [B, P], the original tokens.
+        weights: float [B, P], 1 for a prediction and 0 for padding.
+    """
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(label_ids, logits)
+    return _weighted_mean(losses, weights)
+
+
+def next_sentence(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of next-sentence prediction.
+
+    Args:
+        logits: float [B, 2].
+        labels: int [B, 1]; 0 the next segment, 1 a random one.
+    """
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels[:, 0], logits
+    )
+    return tf.reduce_mean(losses)
+
+
+def pretraining_distillation(
+    teacher_logits: tf.Tensor,
+    student_logits: tf.Tensor,
+    weights: tf.Tensor,
+    temperature: float = 1.0,
+) -> tf.Tensor:
+    """KL(teacher || student) over the vocabulary (paper section 3.5, L_KD).
+
+    The temperature divides the logits of both and the loss is scaled by its
+    square, so that gradients keep their size (Hinton et al., 2015).
+
+    Args:
+        teacher_logits: float [B, P, V]; no gradient flows into them.
+        student_logits: float [B, P, V].
+        weights: float [B, P], 1 for a prediction and 0 for padding.
+        temperature: float > 0.
+    """
+    teacher_logits = tf.stop_gradient(teacher_logits) / temperature
+    divergence = _softmax_divergence(
+        teacher_logits, student_logits / temperature
+    )  # [B, P]
+    return _weighted_mean(divergence, weights) * temperature**2
+
+
+def feature_map_transfer(
+    teacher: tf.Tensor, student: tf.Tensor, input_mask: tf.Tensor
+) -> tf.Tensor:
+    """Mean squared difference of two feature maps (paper section 3.5, L_FMT).
+
+    Args:
+        teacher: float [B, S, H], a block's output; no gradient flows into it.
+        student: float [B, S, H], the same block's.
+        input_mask: int [B, S]; padding positions do not count.
+    """
+    difference = tf.stop_gradient(teacher) - student
+    squares = tf.reduce_mean(tf.square(difference), axis=-1)  # [B, S]
+    return _weighted_mean(squares, input_mask)
+
+
+def attention_transfer(
+    teacher_scores: tf.Tensor, student_scores: tf.Tensor, input_mask: tf.Tensor
+) -> tf.Tensor:
+    """KL(teacher || student) of attention maps (paper section 3.5, L_AT).
+
+    Args:
+        teacher_scores: float [B, N, S, S] before softmax and after the mask;
+            no gradient flows into them.
+        student_scores: float [B, N, S, S], the same block's.
+        input_mask: int [B, S]; rows of padding positions do not count.
+    """
+    divergence = _softmax_divergence(
+        tf.stop_gradient(teacher_scores), student_scores
+    )  # [B, N, S]
+    return _weighted_mean(tf.reduce_mean(divergence, axis=1), input_mask)
+
+
+def _softmax_divergence(teacher_logits, student_logits):
+    teacher = tf.nn.log_softmax(tf.cast(teacher_logits, tf.float32))
+    student = tf.nn.log_softmax(tf.cast(student_logits, tf.float32))
+    return tf.reduce_sum(tf.exp(teacher) * (teacher - student), axis=-1)
+
+
+def _weighted_mean(values, weights):
+    weights = tf.cast(weights, tf.float32)
+    total = tf.reduce_sum(tf.cast(values, tf.float32) * weights)
+    return total / (tf.reduce_sum(weights) + _EMPTY_BATCH_GUARD)

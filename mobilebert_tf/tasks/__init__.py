@@ -1,0 +1,1 @@
+"""Model Garden tasks: model, data, loss and metrics joined."""

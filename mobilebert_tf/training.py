@@ -1,0 +1,290 @@
+"""The training loop of every binary: stages, checkpoints, resume, progress.
+
+Stages run on the Model Garden's trainer under Orbit's controller. Each stage
+starts by restoring the newest checkpoint of the model's folder, whether this
+process or an earlier, killed one wrote it: both continue alike.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from collections.abc import Sequence
+
+import orbit
+import tensorflow as tf
+from absl import logging
+from official.core import base_trainer
+from official.core import config_definitions
+
+from mobilebert_tf.distillation import schedule
+
+METRICS_FILE = "metrics.jsonl"
+CHECKPOINT_NAME = "ckpt"
+
+
+class StageTrainer(base_trainer.Trainer):
+    """The Garden's trainer, with optimizer state saved under a stage's name.
+
+    At a stage boundary the newest checkpoint holds the state of the stage
+    before; under its own name a new stage finds none and starts afresh, as it
+    does in an uninterrupted run.
+    """
+
+    def __init__(self, *args, stage_name: str, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._checkpoint = tf.train.Checkpoint(
+            model=self.model,
+            global_step=self.global_step,
+            **{f"optimizer_{stage_name}": self.optimizer},
+        )
+
+
+def run_stages(
+    params: config_definitions.ExperimentConfig,
+    stages: Sequence[schedule.Stage],
+    make_task: Callable,
+    make_optimizer_config: Callable,
+    model_dir: str,
+    evaluate: bool,
+) -> dict[str, float]:
+    """Trains the stages that the checkpoints of `model_dir` leave to do.
+
+    Args:
+        params: the experiment.
+        stages: all stages of the run, in order.
+        make_task: (stage, start_step) to the stage's task.
+        make_optimizer_config: stage to its OptimizationConfig.
+        model_dir: folder of checkpoints, TensorBoard logs and metrics.jsonl.
+        evaluate: whether to evaluate after each stage, and every
+            trainer.validation_interval steps of a longer one.
+
+    Returns:
+        The metrics of the last evaluation; empty without one.
+
+    Raises:
+        ValueError: if the loss becomes NaN or infinite; the last good
+            checkpoint is kept.
+    """
+    step = saved_step(model_dir)
+    to_do = schedule.remaining(stages, step)
+    total = stages[-1].end_step
+    if not to_do:
+        logging.info("%s is already trained to step %d", model_dir, step)
+        if not evaluate:
+            return {}
+        return evaluate_model(
+            params, make_task(stages[-1], step), stages[-1], model_dir
+        )
+    metrics = {}
+    for stage in to_do:
+        start_step = max(step, stage.start_step)
+        logging.info(
+            "stage %s: steps %d to %d of %d",
+            stage.name,
+            start_step,
+            stage.end_step,
+            total,
+        )
+        metrics = _run_stage(
+            params,
+            stage,
+            make_task(stage, start_step),
+            make_optimizer_config(stage),
+            model_dir,
+            total,
+            evaluate,
+        )
+    return metrics
+
+
+def evaluate_model(params, task, stage, model_dir: str) -> dict[str, float]:
+    """Evaluates the newest checkpoint of `model_dir` on validation data."""
+    model = task.build_model()
+    trainer = StageTrainer(
+        params,
+        task,
+        model=model,
+        optimizer=task.create_optimizer(params.trainer.optimizer_config),
+        train=False,
+        stage_name=stage.name,
+    )
+    manager = tf.train.CheckpointManager(
+        trainer.checkpoint, model_dir, max_to_keep=None
+    )
+    controller = orbit.Controller(
+        strategy=trainer.strategy,
+        evaluator=trainer,
+        global_step=trainer.global_step,
+        checkpoint_manager=manager,
+        eval_summary_dir=os.path.join(model_dir, "validation"),
+    )
+    return _evaluate(controller, trainer, model_dir, stage)
+
+
+def saved_step(model_dir: str) -> int:
+    """Returns the global step of the newest checkpoint, 0 without one."""
+    checkpoint = tf.train.latest_checkpoint(model_dir)
+    if checkpoint is None:
+        return 0
+    return int(
+        tf.train.load_variable(
+            checkpoint, "global_step/.ATTRIBUTES/VARIABLE_VALUE"
+        )
+    )
+
+
+def read_metrics(model_dir: str) -> list[dict]:
+    """Returns the rows of metrics.jsonl in the order of their steps.
+
+    A run that was killed and continued has logged some steps twice; the later
+    row counts. A row cut off by the kill is passed over.
+    """
+    path = os.path.join(model_dir, METRICS_FILE)
+    rows = {}
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as stream:
+            for line in stream:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                rows[(row["step"], row["kind"])] = row
+    return [rows[key] for key in sorted(rows)]
+
+
+def _run_stage(
+    params, stage, task, optimizer_config, model_dir, total, evaluate
+):
+    trainer = StageTrainer(
+        params,
+        task,
+        model=task.build_model(),
+        optimizer=task.create_optimizer(optimizer_config, params.runtime),
+        train=True,
+        evaluate=evaluate,
+        stage_name=stage.name,
+    )
+    manager = tf.train.CheckpointManager(
+        trainer.checkpoint,
+        model_dir,
+        max_to_keep=params.trainer.max_to_keep,
+        step_counter=trainer.global_step,
+        checkpoint_interval=params.trainer.checkpoint_interval,
+        checkpoint_name=CHECKPOINT_NAME,
+        init_fn=trainer.initialize,
+    )
+    progress = _Progress(
+        trainer,
+        stage,
+        total,
+        params.task.train_data.global_batch_size,
+        model_dir,
+    )
+    controller = orbit.Controller(
+        strategy=trainer.strategy,
+        trainer=trainer,
+        evaluator=trainer if evaluate else None,
+        global_step=trainer.global_step,
+        steps_per_loop=params.trainer.steps_per_loop,
+        checkpoint_manager=manager,
+        summary_dir=os.path.join(model_dir, "train"),
+        eval_summary_dir=os.path.join(model_dir, "validation"),
+        train_actions=[progress],
+    )
+    interval = params.trainer.validation_interval
+    step = int(trainer.global_step.numpy())
+    metrics = {}
+    while step < stage.end_step:
+        step = min(step + interval, stage.end_step)
+        progress.restart_clock()
+        controller.train(step, checkpoint_at_completion=step == stage.end_step)
+        if evaluate:
+            metrics = _evaluate(controller, trainer, model_dir, stage)
+    return metrics
+
+
+def _evaluate(controller, trainer, model_dir, stage):
+    outputs = controller.evaluate(steps=-1)
+    metrics = {name: float(value) for name, value in outputs.items()}
+    step = int(trainer.global_step.numpy())
+    _append(
+        model_dir,
+        {"kind": "validation", "stage": stage.name, "step": step, **metrics},
+    )
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    logging.info("validation at step %d: %s", step, shown)
+    return metrics
+
+
+class _Progress:
+    """Orbit action: one line per loop on the log and in metrics.jsonl."""
+
+    def __init__(self, trainer, stage, total_steps, batch_size, model_dir):
+        self._trainer = trainer
+        self._stage = stage
+        self._total_steps = total_steps
+        self._batch_size = batch_size
+        self._model_dir = model_dir
+        self.restart_clock()
+
+    def restart_clock(self):
+        """Leaves time spent outside training out of the rate."""
+        self._time = time.monotonic()
+        self._step = int(self._trainer.global_step.numpy())
+
+    def __call__(self, outputs):
+        values = {
+            name: float(orbit.utils.get_value(value))
+            for name, value in outputs.items()
+        }
+        step = int(self._trainer.global_step.numpy())
+        for name, value in values.items():
+            if value != value or value in (float("inf"), float("-inf")):
+                raise ValueError(
+                    f"{name} is {value} at step {step} (stage "
+                    f"{self._stage.name}); the checkpoints before it in "
+                    f"{self._model_dir} are good: lower the learning rate"
+                )
+        elapsed = time.monotonic() - self._time
+        rate = (step - self._step) / max(elapsed, 1e-9)
+        self.restart_clock()
+        examples_per_second = rate * self._batch_size
+        _append(
+            self._model_dir,
+            {
+                "kind": "train",
+                "stage": self._stage.name,
+                "step": step,
+                "examples_per_second": examples_per_second,
+                **values,
+            },
+        )
+        terms = "  ".join(
+            f"{name} {value:.4g}"
+            for name, value in values.items()
+            if name != "learning_rate"
+        )
+        logging.info(
+            "step %d/%d  stage %s  %s  %.0f examples/s  %s left",
+            step,
+            self._total_steps,
+            self._stage.name,
+            terms,
+            examples_per_second,
+            _duration((self._total_steps - step) / max(rate, 1e-9)),
+        )
+
+
+def _append(model_dir, row):
+    path = os.path.join(model_dir, METRICS_FILE)
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")
+
+
+def _duration(seconds):
+    hours, rest = divmod(int(seconds), 3600)
+    minutes, seconds = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s"
