@@ -1,0 +1,244 @@
+"""Reads pre-training TFRecords as a deterministic, resumable stream."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from mobilebert_tf.data import epochs
+from mobilebert_tf.data import text
+
+# Files read side by side, and records shuffled at a time.
+_FILES_AT_ONCE = 16
+_SHUFFLE_BLOCK = 32768
+_RECORDS_PER_CHECK = 1024
+
+# Keras-side names of the features that change name.
+_KERAS_NAMES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
+
+# TFRecord feature name -> (dtype in the file, which length it has: `S`
+# max_seq_length, `P` max_predictions_per_seq, or 1).
+FEATURES = {
+    "input_ids": (tf.int64, "S"),
+    "input_mask": (tf.int64, "S"),
+    "segment_ids": (tf.int64, "S"),
+    "masked_lm_positions": (tf.int64, "P"),
+    "masked_lm_ids": (tf.int64, "P"),
+    "masked_lm_weights": (tf.float32, "P"),
+    "next_sentence_labels": (tf.int64, 1),
+}
+
+
+def make_dataset(
+    input_files: Sequence[str],
+    max_seq_length: int,
+    max_predictions_per_seq: int,
+    batch_size: int,
+    *,
+    is_training: bool,
+    seed: int,
+    start_batch: int = 0,
+    drop_remainder: bool = True,
+    vocab_size: int | None = None,
+) -> tf.data.Dataset:
+    """Returns batches of pre-training examples.
+
+    For training the stream is endless, batches run across the ends of epochs,
+    and every epoch is shuffled anew by a function of (seed, epoch): the
+    order of the files, 16 of which are read side by side, and blocks of
+    32,768 records of the mixture. Otherwise it is one pass in file order.
+
+    Args:
+        input_files: paths or globs.
+        max_seq_length: S, as the files were made.
+        max_predictions_per_seq: P, as the files were made.
+        batch_size: B.
+        is_training: endless and shuffled, or one pass in order.
+        seed: of the shuffling.
+        start_batch: batches to skip: the stream continues as it would after
+            so many batches.
+        drop_remainder: whether to drop the last, smaller batch (one pass
+            only: an endless stream has none).
+        vocab_size: if given, token ids are checked against it.
+
+    Returns:
+        A dataset of dicts: `input_word_ids`, `input_mask`, `input_type_ids`
+        int32 [B, S]; `masked_lm_positions`, `masked_lm_ids` int32 [B, P];
+        `masked_lm_weights` float32 [B, P]; `next_sentence_labels` int32
+        [B, 1].
+
+    Raises:
+        ValueError: if a pattern matches no file, a file is damaged or holds
+            no record, its first record does not have the lengths S and P or
+            holds an id outside of the vocabulary, or there are fewer records
+            than one batch. Ids of later records are checked while reading;
+            that error is a tf.errors.InvalidArgumentError naming the file.
+    """
+    lengths = {"S": max_seq_length, "P": max_predictions_per_seq, 1: 1}
+    paths = text.expand(input_files)
+    num_records = 0
+    for path in paths:
+        num_records += _count(path)
+        _check_first_record(path, lengths, vocab_size)
+    if num_records < batch_size and (is_training or drop_remainder):
+        raise ValueError(
+            f"{paths[0]}{' ...' if len(paths) > 1 else ''}: got {num_records} "
+            f"records, expected at least one batch of {batch_size}"
+        )
+    if is_training:
+        records = epochs.endless(
+            functools.partial(_shuffled_records, tf.constant(paths)),
+            num_records,
+            start_batch * batch_size,
+            seed,
+        )
+    else:
+        records = _records(tf.data.Dataset.from_tensor_slices(paths), 1)
+        records = records.skip(start_batch * batch_size)
+    batches = records.batch(
+        batch_size, drop_remainder=drop_remainder or is_training
+    ).map(
+        lambda path, record: _parse(path, record, lengths, vocab_size),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def count_records(input_files: Sequence[str]) -> int:
+    """Counts the records of files, checking their framing and checksums.
+
+    Args:
+        input_files: paths or globs.
+
+    Raises:
+        ValueError: if a pattern matches no file, or a file is empty, is no
+            TFRecord or is cut off, with the number of the damaged record.
+    """
+    return sum(_count(path) for path in text.expand(input_files))
+
+
+def _count(path):
+    try:
+        count = sum(_batch_sizes(path, _RECORDS_PER_CHECK))
+    except tf.errors.DataLossError:
+        raise ValueError(
+            f"{path}: record {_first_damaged(path)} is damaged: got a cut-off "
+            "or foreign file, expected TFRecords"
+        ) from None
+    if not count:
+        raise ValueError(f"{path}: got no record, expected TFRecords")
+    return count
+
+
+def _batch_sizes(path, size) -> Iterator[int]:
+    dataset = tf.data.TFRecordDataset(path).batch(size)
+    for batch in dataset.map(tf.size):
+        yield int(batch)
+
+
+def _first_damaged(path):
+    number = 0
+    with contextlib.suppress(tf.errors.DataLossError):
+        for size in _batch_sizes(path, 1):
+            number += size
+    return number
+
+
+def _check_first_record(path, lengths, vocab_size):
+    record = next(iter(tf.data.TFRecordDataset(path).take(1))).numpy()
+    try:
+        example = tf.train.Example.FromString(record)
+    except Exception as error:
+        raise ValueError(
+            f"{path}: record 0: got {len(record)} bytes, expected a "
+            "tf.train.Example"
+        ) from error
+    for name, (dtype, length) in FEATURES.items():
+        feature = example.features.feature
+        if name not in feature:
+            raise ValueError(
+                f"{path}: got features {', '.join(sorted(feature)) or 'none'}"
+                f", expected {name}"
+            )
+        kind = "float_list" if dtype == tf.float32 else "int64_list"
+        values = getattr(feature[name], kind).value
+        if len(values) != lengths[length]:
+            raise ValueError(
+                f"{path}: {name}: got length {len(values)}, expected "
+                f"{lengths[length]}"
+            )
+        largest = max(values)
+        if vocab_size and name.endswith("_ids") and largest >= vocab_size:
+            raise ValueError(
+                f"{path}: {name}: got id {largest}, expected less than the "
+                f"vocabulary size {vocab_size}"
+            )
+
+
+def _shuffled_records(paths, epoch_seed):
+    order = tf.random.experimental.stateless_shuffle(paths, epoch_seed)
+    records = _records(
+        tf.data.Dataset.from_tensor_slices(order), _FILES_AT_ONCE
+    )
+    # Not Dataset.shuffle: its order also depends on tf.random.set_seed.
+    blocks = records.batch(_SHUFFLE_BLOCK).enumerate()
+    return blocks.map(
+        lambda block, columns: _shuffle_block(columns, epoch_seed + block + 1)
+    ).unbatch()
+
+
+def _shuffle_block(columns, seed):
+    order = tf.random.experimental.stateless_shuffle(
+        tf.range(tf.size(columns[0])), seed
+    )
+    return tuple(tf.gather(column, order) for column in columns)
+
+
+def _records(paths, files_at_once):
+    """Returns a dataset of (path, record)."""
+    return paths.interleave(
+        lambda path: tf.data.TFRecordDataset(path).map(
+            lambda record: (path, record)
+        ),
+        cycle_length=files_at_once,
+        block_length=1,
+    )
+
+
+def _parse(path, record, lengths, vocab_size):
+    parsed = tf.io.parse_example(
+        record,
+        {
+            name: tf.io.FixedLenFeature([lengths[length]], dtype)
+            for name, (dtype, length) in FEATURES.items()
+        },
+    )
+    if vocab_size is not None:
+        parsed = _check_ids(path, parsed, vocab_size)
+    return {
+        _KERAS_NAMES.get(name, name): (
+            tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
+        )
+        for name, value in parsed.items()
+    }
+
+
+def _check_ids(path, parsed, vocab_size):
+    ids = tf.concat([parsed["input_ids"], parsed["masked_lm_ids"]], axis=1)
+    largest = tf.reduce_max(ids, axis=1)  # [B]
+    worst = tf.argmax(largest)
+    check = tf.debugging.Assert(
+        tf.reduce_all((ids >= 0) & (ids < vocab_size)),
+        [
+            path[worst],
+            "got token id",
+            largest[worst],
+            "expected less than the vocabulary size",
+            vocab_size,
+        ],
+    )
+    with tf.control_dependencies([check]):
+        return {name: tf.identity(value) for name, value in parsed.items()}
