@@ -78,8 +78,22 @@ def write(
     info: ModelInfo,
     vocab_file: str,
 ) -> None:
-    """Writes config, info and vocabulary to `model_dir`."""
+    """Writes config, info and vocabulary to `model_dir`.
+
+    Raises:
+        ValueError: if the folder already holds another network: going on
+            with its checkpoints would fail, or silently start over.
+    """
     os.makedirs(model_dir, exist_ok=True)
+    if os.path.exists(os.path.join(model_dir, CONFIG_FILE)):
+        present = read_config(model_dir)
+        for field, value in present.to_dict().items():
+            if getattr(config, field) != value:
+                raise ValueError(
+                    f"{model_dir} holds another network: {field} is {value}, "
+                    f"this run has {getattr(config, field)}; choose another "
+                    "--model_dir"
+                )
     config.to_json_file(os.path.join(model_dir, CONFIG_FILE))
     files.write_text(
         os.path.join(model_dir, INFO_FILE),
@@ -164,19 +178,17 @@ def load_tokenizer(
     tokenizer = tokenization.WordPieceTokenizer(
         vocab_file, lower_case=info.lower_case
     )
-    check_vocabulary(tokenizer, config, vocab_file)
+    check_vocabulary(tokenizer.vocab_size, config, vocab_file)
     return tokenizer
 
 
 def check_vocabulary(
-    tokenizer: tokenization.WordPieceTokenizer,
-    config: config_lib.MobileBertConfig,
-    vocab_file: str,
+    vocab_size: int, config: config_lib.MobileBertConfig, vocab_file: str
 ) -> None:
     """Raises ValueError if vocabulary and word table differ in size."""
-    if tokenizer.vocab_size != config.vocab_size:
+    if vocab_size != config.vocab_size:
         raise ValueError(
-            f"{vocab_file} has {tokenizer.vocab_size} entries but the model's "
+            f"{vocab_file} has {vocab_size} entries but the model's "
             f"vocab_size is {config.vocab_size}"
         )
 

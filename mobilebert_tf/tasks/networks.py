@@ -18,10 +18,7 @@ def build(params: experiments.ModelConfig) -> config_lib.MobileBertConfig:
     Raises:
         ValueError: for an unknown preset, a missing file or a mismatch.
     """
-    files.require_file(params.vocab_file, "vocab_file")
-    tokenizer = tokenization.WordPieceTokenizer(
-        params.vocab_file, lower_case=params.lower_case
-    )
+    vocab_size = tokenizer(params).vocab_size
     replaced = {
         name: getattr(params, name)
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob")
@@ -29,7 +26,7 @@ def build(params: experiments.ModelConfig) -> config_lib.MobileBertConfig:
     }
     if not params.bert_config_file:
         network = config_lib.preset(
-            params.preset, vocab_size=tokenizer.vocab_size, **replaced
+            params.preset, vocab_size=vocab_size, **replaced
         )
         logging.info(
             "preset %s with %d tokens", params.preset, network.vocab_size
@@ -38,8 +35,22 @@ def build(params: experiments.ModelConfig) -> config_lib.MobileBertConfig:
     network = config_lib.MobileBertConfig.from_json_file(
         params.bert_config_file
     )
-    model_directory.check_vocabulary(tokenizer, network, params.vocab_file)
+    model_directory.check_vocabulary(vocab_size, network, params.vocab_file)
     return config_lib.MobileBertConfig(**{**network.to_dict(), **replaced})
+
+
+def tokenizer(
+    params: experiments.ModelConfig,
+) -> tokenization.WordPieceTokenizer:
+    """Returns the tokenizer of `params`.
+
+    Raises:
+        ValueError: if the vocabulary is absent or malformed.
+    """
+    files.require_file(params.vocab_file, "vocab_file")
+    return tokenization.WordPieceTokenizer(
+        params.vocab_file, lower_case=params.lower_case
+    )
 
 
 def check_sequence_length(

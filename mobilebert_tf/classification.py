@@ -1,0 +1,232 @@
+"""Runs fine-tuning, evaluation and prediction on a classification task."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from absl import logging
+from official.common import distribute_utils
+from official.core import config_definitions
+
+from mobilebert_tf import experiments
+from mobilebert_tf import files
+from mobilebert_tf import model_directory
+from mobilebert_tf import training
+from mobilebert_tf.data import glue
+from mobilebert_tf.distillation import schedule
+from mobilebert_tf.tasks import classification as tasks
+from mobilebert_tf.tasks import networks
+
+
+def run(
+    params: config_definitions.ExperimentConfig,
+    model_dir: str,
+    do_train: bool,
+    do_eval: bool,
+    predict_split: str = "",
+) -> dict[str, float]:
+    """Fine-tunes (or continues), evaluates on dev, predicts.
+
+    Args:
+        params: experiments.classification() with overrides.
+        model_dir: folder of checkpoints, logs and configuration.
+        do_train: bool. Train on the train split.
+        do_eval: bool. Evaluate on the dev split.
+        predict_split: "dev", "test", or "" for none. Predictions go to
+            model_dir/predictions_SPLIT.tsv in GLUE's submission form.
+
+    Returns:
+        The dev metrics; empty without do_eval.
+
+    Raises:
+        ValueError: for wrong input, in one line.
+    """
+    if not (do_train or do_eval or predict_split):
+        raise ValueError(
+            "nothing to do: give --do_train, --do_eval or --do_predict"
+        )
+    metrics = {}
+    if do_train:
+        metrics = _train(params, model_dir, do_eval)
+    elif do_eval:
+        metrics = _evaluate(params, model_dir)
+    if predict_split:
+        _predict(params, model_dir, predict_split)
+    return metrics
+
+
+def predict_probabilities(
+    model: tf_keras.Model,
+    features: Mapping[str, np.ndarray],
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Returns softmax probabilities float32 [N, C] of a classifier.
+
+    Args:
+        model: MobileBertForSequenceClassification.
+        features: int32 arrays [N, S] by input name.
+        batch_size: int.
+    """
+    predict = tf.function(
+        lambda batch: tf.nn.softmax(model(batch, training=False)["logits"])
+    )
+    dataset = glue.make_dataset(
+        features, batch_size, is_training=False, seed=0, drop_remainder=False
+    )
+    return np.concatenate([predict(batch).numpy() for batch in dataset])
+
+
+def _train(params, model_dir, evaluate):
+    config = params.task
+    task_spec = glue.get_task(config.task_name)
+    encoder = None
+    if config.init_checkpoint:
+        start = _load_pretrained(config.init_checkpoint)
+        network, encoder = start.config, start.model.encoder
+        lower_case = start.info.lower_case
+        vocab_file = os.path.join(
+            config.init_checkpoint, model_directory.VOCAB_FILE
+        )
+        tokenizer = start.tokenizer
+    else:
+        network = networks.build(config.model)
+        vocab_file, lower_case = (
+            config.model.vocab_file,
+            config.model.lower_case,
+        )
+        tokenizer = networks.tokenizer(config.model)
+    networks.check_sequence_length(
+        network, config.max_seq_length, "task.max_seq_length"
+    )
+    train = _features(config, task_spec, "train", tokenizer)
+    dev = _features(config, task_spec, "dev", tokenizer) if evaluate else None
+
+    num_examples = len(train["label_ids"])
+    batch_size = config.train_data.global_batch_size
+    if num_examples < batch_size:
+        raise ValueError(
+            f"{config.data_dir}: {num_examples} train examples are fewer than "
+            f"a batch of {batch_size}"
+        )
+    if not params.trainer.train_steps:
+        params.trainer.train_steps = int(
+            num_examples / batch_size * config.num_train_epochs
+        )
+    steps = params.trainer.train_steps
+    optimizer_config = experiments.complete_optimizer_config(
+        params.trainer.optimizer_config,
+        steps,
+        warmup_steps=int(steps * config.warmup_proportion),
+    )
+    strategy = distribute_utils.get_distribution_strategy(
+        distribution_strategy=params.runtime.distribution_strategy,
+        num_gpus=params.runtime.num_gpus,
+        tpu_address=params.runtime.tpu,
+    )
+    tf_keras.utils.set_random_seed(config.seed)
+    model_directory.write(
+        model_dir,
+        network,
+        model_directory.ModelInfo(
+            head=model_directory.SEQUENCE_CLASSIFICATION,
+            max_seq_length=config.max_seq_length,
+            lower_case=lower_case,
+            task_name=task_spec.name,
+            labels=tuple(task_spec.labels),
+            data_dir=os.path.abspath(config.data_dir),
+        ),
+        vocab_file,
+    )
+    experiments.write_params(params, model_dir)
+    with strategy.scope():
+        return training.run_stages(
+            params,
+            schedule.build("none", 0, 0, steps),
+            lambda stage, start_step: tasks.ClassificationTask(
+                config,
+                network,
+                task_spec.labels,
+                task_spec.metrics,
+                train,
+                dev,
+                start_step,
+                encoder,
+            ),
+            lambda stage: optimizer_config,
+            model_dir,
+            evaluate,
+        )
+
+
+def _evaluate(params, model_dir):
+    trained = load_classifier(model_dir)
+    task_spec = _task_of(params.task, trained.info)
+    config = _with_model_info(params.task, trained.info)
+    dev = _features(config, task_spec, "dev", trained.tokenizer)
+    stage = schedule.build("none", 0, 0, 1)[0]
+    task = tasks.ClassificationTask(
+        config,
+        trained.config,
+        task_spec.labels,
+        task_spec.metrics,
+        train_features=None,
+        validation_features=dev,
+    )
+    return training.evaluate_model(params, task, stage, model_dir)
+
+
+def _predict(params, model_dir, split):
+    trained = load_classifier(model_dir)
+    task_spec = _task_of(params.task, trained.info)
+    config = _with_model_info(params.task, trained.info)
+    features = _features(config, task_spec, split, trained.tokenizer)
+    probabilities = predict_probabilities(trained.model, features)
+    rows = ["\t".join(["index", "prediction", *trained.info.labels])]
+    for index, row in enumerate(probabilities):
+        label = trained.info.labels[row.argmax()]
+        rows.append("\t".join([str(index), label, *(f"{p:.6f}" for p in row)]))
+    path = os.path.join(model_dir, f"predictions_{split}.tsv")
+    files.write_text(path, "\n".join(rows) + "\n")
+    logging.info("wrote %d predictions to %s", len(probabilities), path)
+
+
+def load_classifier(model_dir: str) -> model_directory.TrainedModel:
+    """Loads a fine-tuned classifier.
+
+    Raises:
+        ValueError: if `model_dir` holds another kind of model.
+    """
+    info = model_directory.read_info(model_dir)
+    if info.head != model_directory.SEQUENCE_CLASSIFICATION:
+        raise ValueError(
+            f"{model_dir}: expected a fine-tuned classifier, got head "
+            f"{info.head}"
+        )
+    return model_directory.load(model_dir)
+
+
+def _load_pretrained(folder):
+    files.require_directory(folder, "init_checkpoint")
+    return model_directory.load(folder)
+
+
+def _task_of(config, info):
+    return glue.get_task(config.task_name or info.task_name)
+
+
+def _with_model_info(config, info):
+    return config.replace(
+        data_dir=config.data_dir or info.data_dir,
+        max_seq_length=info.max_seq_length,
+    )
+
+
+def _features(config, task_spec, split, tokenizer):
+    files.require_directory(config.data_dir, "data_dir")
+    examples = glue.read_examples(task_spec.name, config.data_dir, split)
+    logging.info("%s %s: %d examples", task_spec.name, split, len(examples))
+    return glue.features(
+        examples, tokenizer, config.max_seq_length, task_spec.labels
+    )

@@ -1,0 +1,137 @@
+"""Task of sentence classification.
+
+Legend: B batch, C number of labels.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from official.core import base_task
+
+from mobilebert_tf import experiments
+from mobilebert_tf.data import glue
+from mobilebert_tf.evaluation import metrics as metrics_lib
+from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.modeling import models
+from mobilebert_tf.tasks import pretraining
+
+
+class ClassificationTask(base_task.Task):
+    """Cross-entropy on the pooled vector; metrics over the whole dev set.
+
+    Args:
+        params: ClassificationTaskConfig.
+        network: MobileBertConfig.
+        labels: names of the C labels.
+        metric_names: of evaluation/metrics.py.
+        train_features: dict of arrays from data/glue.py, or None.
+        validation_features: likewise, or None.
+        start_step: int. Batches of the training data to pass over.
+        encoder: pre-trained encoder to start from, or None.
+    """
+
+    def __init__(
+        self,
+        params: experiments.ClassificationTaskConfig,
+        network: config_lib.MobileBertConfig,
+        labels: Sequence[str],
+        metric_names: Sequence[str],
+        train_features: Mapping[str, np.ndarray] | None,
+        validation_features: Mapping[str, np.ndarray] | None,
+        start_step: int = 0,
+        encoder: tf_keras.Model | None = None,
+    ):
+        super().__init__(params)
+        self.network = network
+        self.labels = tuple(labels)
+        self.metric_names = tuple(metric_names)
+        self.train_features = train_features
+        self.validation_features = validation_features
+        self.start_step = start_step
+        self.encoder = encoder
+
+    def build_model(self) -> models.MobileBertForSequenceClassification:
+        model = models.MobileBertForSequenceClassification(
+            self.network,
+            num_labels=len(self.labels),
+            dropout_rate=self.task_config.classifier_dropout,
+        )
+        model.build_weights()
+        return model
+
+    def initialize(self, model) -> None:
+        """Starts a run without checkpoint from the pre-trained encoder."""
+        if self.encoder is not None:
+            model.encoder.set_weights(self.encoder.get_weights())
+
+    def build_inputs(
+        self,
+        params: experiments.ClassificationDataConfig,
+        input_context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset:
+        training = params.is_training
+        features = self.train_features if training else self.validation_features
+        dataset = glue.make_dataset(
+            features,
+            params.global_batch_size,
+            is_training=training,
+            seed=params.seed,
+            start_batch=self.start_step if training else 0,
+            drop_remainder=training,
+        )
+        return pretraining.shard_batches(
+            dataset, params.global_batch_size, input_context
+        )
+
+    def build_metrics(self, training: bool = True):
+        if training:
+            return [tf_keras.metrics.SparseCategoricalAccuracy("accuracy")]
+        return []
+
+    def train_step(self, inputs, model, optimizer, metrics=None):
+        with tf.GradientTape() as tape:
+            logits = model(inputs, training=True)["logits"]  # [B, C]
+            loss = _loss(inputs, logits)
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+            scaled_loss = loss / replicas
+        variables = model.trainable_variables
+        gradients = tape.gradient(scaled_loss, variables)
+        # The pooled vector reaches every variable of a classifier but those
+        # of heads it does not use; none has no gradient.
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        for metric in metrics or ():
+            metric.update_state(inputs["label_ids"], logits)
+        return {self.loss: loss}
+
+    def validation_step(self, inputs, model, metrics=None):
+        logits = model(inputs, training=False)["logits"]
+        return {
+            self.loss: _loss(inputs, logits),
+            "logits": logits,
+            "label_ids": inputs["label_ids"],
+        }
+
+    def aggregate_logs(self, state=None, step_outputs=None):
+        state = state or {"logits": [], "label_ids": []}
+        for name in state:
+            state[name] += [part.numpy() for part in step_outputs[name]]
+        return state
+
+    def reduce_aggregated_logs(self, aggregated_logs, global_step=None):
+        del global_step
+        logits = np.concatenate(aggregated_logs["logits"])
+        label_ids = np.concatenate(aggregated_logs["label_ids"])
+        return metrics_lib.compute(
+            self.metric_names, label_ids, logits.argmax(axis=-1)
+        )
+
+
+def _loss(inputs, logits):
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(
+            inputs["label_ids"], logits
+        )
+    )
