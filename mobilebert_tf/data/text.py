@@ -16,6 +16,8 @@ from collections.abc import Iterator
 import tensorflow as tf
 from absl import logging
 
+from mobilebert_tf.data import sentences
+
 SENTENCES = "sentences"
 BOOK = "book"
 AUTO = "auto"
@@ -30,19 +32,7 @@ _LONGEST_WRAPPED_LINE = 100
 _MIN_SHORT_LINES = 0.95
 _MAX_SENTENCE_ENDS = 0.7
 
-_CLOSING = "[\"'”’»)\\]_*]"
-_OPENING = "[\"'“‘«(\\[_*—-]"
-_SENTENCE_END = re.compile(f"[.!?…:;]{_CLOSING}*$")
-_BOUNDARY = re.compile(
-    f"(?P<mark>[.!?…]+){_CLOSING}*\\s+(?={_OPENING}*[A-ZÀ-ÖØ-Þ0-9])"
-)
-_LAST_WORD = re.compile(r"[\w.]+$")
-_ABBREVIATIONS = frozenset(
-    "mr mrs ms messrs mme mlle dr st prof rev revd hon esq gen col maj capt"
-    " lieut lt sgt sir jr sr vs viz etc cf no nos vol ch chap fig p pp ed"
-    " i.e e.g vid ver".split()
-)
-_WORD_CHARACTER = re.compile(r"\w")
+_SENTENCE_END = re.compile(f"[.!?…:;]{sentences.CLOSING}*$")
 
 
 def expand(patterns: Iterable[str]) -> list[str]:
@@ -123,37 +113,6 @@ def guess_format(lines: Iterable[str]) -> tuple[str, str]:
     )
 
 
-def split_sentences(paragraph: str) -> list[str]:
-    """Splits a paragraph after `.`, `!`, `?` or `…` before a capital or digit.
-
-    Quotes and brackets may stand on either side of the white space. No split
-    after a known abbreviation ("Mr."), a single letter ("J. Smith") or inside
-    a quotation that goes on in lower case. Pieces without any letter or digit
-    ("* * *") are dropped.
-    """
-    sentences = []
-    start = 0
-    for boundary in _BOUNDARY.finditer(paragraph):
-        if boundary["mark"] == "." and _is_abbreviation(
-            paragraph, boundary.start()
-        ):
-            continue
-        sentences.append(paragraph[start : boundary.end()].strip())
-        start = boundary.end()
-    sentences.append(paragraph[start:].strip())
-    return [piece for piece in sentences if _WORD_CHARACTER.search(piece)]
-
-
-def _is_abbreviation(paragraph, end):
-    word = _LAST_WORD.search(paragraph, max(0, end - 20), end)
-    if word is None:
-        return False
-    word = word.group().strip("_").lower()
-    if len(word) == 1:
-        return word.isalpha() and word != "i"
-    return word in _ABBREVIATIONS
-
-
 def _read_lines(path):
     """Yields the lines without surrounding white space."""
     offset = 0
@@ -197,8 +156,8 @@ def _read_book(lines):
             paragraph.append(line)
             continue
         empty_lines += 1
-        document.extend(split_sentences(" ".join(paragraph)))
+        document.extend(sentences.split(" ".join(paragraph)))
         paragraph = []
-    document.extend(split_sentences(" ".join(paragraph)))
+    document.extend(sentences.split(" ".join(paragraph)))
     if document:
         yield document
