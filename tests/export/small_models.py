@@ -1,0 +1,164 @@
+"""Small models with weights that hide nothing, for the export tests."""
+
+import dataclasses
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from mobilebert_tf import model_directory
+from mobilebert_tf import tokenization
+from mobilebert_tf.data import glue
+from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.modeling import models
+
+SEQUENCE_LENGTH = 16
+
+_EXAMPLES_PER_SPLIT = 120
+_WORDS = [f"word{i}" for i in range(35)]
+
+_SIZES = dict(
+    vocab_size=40,
+    hidden_size=32,
+    embedding_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=48,
+    max_position_embeddings=20,
+)
+_STUDENT = dict(_SIZES, intra_bottleneck_size=16)
+
+CONFIGS = {
+    "mobilebert": config_lib.mobilebert(**_STUDENT),
+    "tiny": config_lib.mobilebert_tiny(**_STUDENT),
+    "without_opt": config_lib.mobilebert_without_opt(**_STUDENT),
+    "teacher": config_lib.ib_bert_large(**_SIZES, intra_bottleneck_size=64),
+    "separate_attention": config_lib.mobilebert(
+        **_STUDENT, key_query_shared_bottleneck=False, hidden_act="relu6"
+    ),
+    "no_bottleneck": config_lib.MobileBertConfig(
+        **_SIZES, type_vocab_size=3, normalization_type="no_norm"
+    ),
+    "plain_bert": config_lib.MobileBertConfig(
+        **{**_SIZES, "embedding_size": None}, num_feedforward_networks=2
+    ),
+    "plain_no_norm": config_lib.MobileBertConfig(
+        **{**_SIZES, "embedding_size": None}, normalization_type="no_norm"
+    ),
+}
+
+
+def randomize(model, seed: int = 0) -> None:
+    """Fills all weights; gammas and betas too, which are trivial when fresh.
+
+    Kernels keep activations and attention scores of order 1, so that float32
+    rounding is not amplified by a saturated softmax.
+    """
+    generator = np.random.default_rng(seed)
+    for variable in model.weights:
+        name = variable.name.split("/")[-1]
+        shape = variable.shape
+        if name.startswith("gamma"):
+            values = generator.uniform(0.5, 1.5, shape)
+        elif name.startswith(("beta", "bias")):
+            values = generator.normal(0.0, 0.3, shape)
+        elif name.startswith("kernel"):
+            values = generator.normal(0.0, 0.5 / np.sqrt(shape[0]), shape)
+        else:
+            values = generator.normal(0.0, 0.5, shape)
+        variable.assign(values.astype(np.float32))
+
+
+def make_classifier(config, num_labels: int = 3, seed: int = 0):
+    """Returns a randomised MobileBertForSequenceClassification."""
+    model = models.MobileBertForSequenceClassification(config, num_labels)
+    model.build_weights()
+    randomize(model, seed)
+    return model
+
+
+def make_inputs(
+    config, count: int, length: int = SEQUENCE_LENGTH, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Returns int32 inputs [count, length]: the first unpadded, pairs."""
+    generator = np.random.default_rng(seed)
+    ids = generator.integers(0, config.vocab_size, [count, length])
+    lengths = generator.integers(length // 4, length, count)[:, np.newaxis]
+    lengths[0] = length
+    positions = np.arange(length)[np.newaxis]
+    mask = positions < lengths
+    types = (positions >= lengths // 2) & mask
+    return {
+        "input_word_ids": (ids * mask).astype(np.int32),
+        "input_mask": mask.astype(np.int32),
+        "input_type_ids": types.astype(np.int32),
+    }
+
+
+def write_model_directory(
+    folder: str, head: str = model_directory.SEQUENCE_CLASSIFICATION
+) -> str:
+    """Writes a randomised model's folder, with its task in `folder`/task.
+
+    A classifier is centred so that both labels occur. The task's labels are
+    what it says, every eighth flipped: its accuracy is neither 1 nor chance.
+
+    Args:
+        folder: to write to.
+        head: of model_directory.HEADS.
+
+    Returns:
+        `folder`.
+    """
+    vocabulary = [*tokenization.SPECIAL_TOKENS, *_WORDS]
+    os.makedirs(folder, exist_ok=True)
+    vocab_file = os.path.join(folder, model_directory.VOCAB_FILE)
+    with open(vocab_file, "w", encoding="utf-8") as stream:
+        stream.write("".join(f"{token}\n" for token in vocabulary))
+    config = CONFIGS["mobilebert"]
+    task_dir = os.path.join(folder, "task")
+    info = model_directory.ModelInfo(head=head, max_seq_length=SEQUENCE_LENGTH)
+    if head == model_directory.PRETRAINING:
+        model = models.MobileBertForPreTraining(config)
+        model.build_weights()
+    else:
+        info = dataclasses.replace(
+            info, task_name="SST-2", labels=("0", "1"), data_dir=task_dir
+        )
+        model = make_classifier(config, num_labels=2)
+        tokenizer = tokenization.WordPieceTokenizer(vocab_file)
+        _write_task(task_dir, model, tokenizer)
+    model_directory.write(folder, config, info, vocab_file)
+    checkpoint = tf.train.Checkpoint(model=model)
+    tf.train.CheckpointManager(checkpoint, folder, max_to_keep=1).save()
+    return folder
+
+
+def _write_task(folder, model, tokenizer):
+    generator = np.random.default_rng(1)
+    os.makedirs(folder)
+    sentences = [
+        " ".join(generator.choice(_WORDS, generator.integers(1, 14)))
+        for _ in range(2 * _EXAMPLES_PER_SPLIT)
+    ]
+    examples = [
+        glue.Example(guid="", text_a=sentence) for sentence in sentences
+    ]
+    inputs = glue.features(examples, tokenizer, SEQUENCE_LENGTH, labels=())
+    logits = model(inputs)["logits"].numpy()
+    margins = logits[:, 1] - logits[:, 0]
+    bias = model.classifier.dense.bias
+    bias.assign(bias + [np.median(margins), 0.0])
+    labels = (margins > np.median(margins)).astype(int)
+    labels[::8] = 1 - labels[::8]
+    rows = [
+        f"{sentence}\t{label}\n"
+        for sentence, label in zip(sentences, labels, strict=True)
+    ]
+    for split, chosen in (
+        (glue.TRAIN, rows[:_EXAMPLES_PER_SPLIT]),
+        (glue.DEV, rows[_EXAMPLES_PER_SPLIT:]),
+    ):
+        path = os.path.join(folder, f"{split}.tsv")
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write("sentence\tlabel\n" + "".join(chosen))
