@@ -78,6 +78,7 @@ def run(
         for threads in config.threads
         for model in models
     ]
+    device = target.describe()
     unprepared = _prepare(target, models, progress)
     rounds = []
     begin = time.monotonic()
@@ -97,7 +98,7 @@ def run(
         aggregates = _aggregate(rounds)
         for result in aggregates:
             write_line(result)
-    finished = BenchmarkRun(tuple(rounds), aggregates, target.describe())
+    finished = BenchmarkRun(tuple(rounds), aggregates, device)
     if config.output:
         _write_reports(config, models, finished)
     return finished

@@ -25,9 +25,10 @@ _NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 # "I/tflite  ( 1234): " and "01-01 12:00:00.000  1 1 I tflite  : " are
 # logcat's; the level in words is the tool's own.
 _PREFIX = re.compile(
-    r"^(?:[^:]*(?::\d\d[^:]*)*?\b[VDIWEF][ /]tflite\s*(?:\(\s*\d+\))?\s*: )?"
+    r"^(?:[-\d:. ]{0,60}(?P<logcat>[VDIWEF])[ /]tflite\s*(?:\(\s*\d+\))?\s*: )?"
     r"(?:(?P<level>VERBOSE|INFO|WARN|WARNING|ERROR|FATAL): )?"
 )
+_ERROR_LEVELS = ("ERROR", "FATAL", "E", "F")
 _FIELD = re.compile(rf"(\w+)=({_NUMBER})(?=[ (]|$)")
 _COUNT = re.compile(r"count=(\d+)(?: |$)")
 _THREADS = re.compile(r"Num threads: \[(-?\d+)\]$")
@@ -172,7 +173,8 @@ def _lines(output):
     found = []
     for line in complete:
         prefix = _PREFIX.match(line)
-        found.append((prefix["level"], line[prefix.end() :].rstrip("\r ")))
+        level = prefix["level"] or prefix["logcat"]
+        found.append((level, line[prefix.end() :].rstrip("\r ")))
     return found
 
 
@@ -184,7 +186,7 @@ def _check_signs(lines, returncode, stdout, stderr):
                 raise BenchmarkOutputError(
                     f"benchmark_model: {meaning}: {match['detail'].strip()}"
                 )
-    errors = [text for level, text in lines if level in ("ERROR", "FATAL")]
+    errors = [text for level, text in lines if level in _ERROR_LEVELS]
     if returncode or errors:
         printed = (stderr.strip() or stdout.strip()).splitlines()
         reason = errors[0] if errors else printed[-1] if printed else "nothing"

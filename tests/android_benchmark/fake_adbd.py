@@ -14,6 +14,7 @@ import contextlib
 import os
 import pathlib
 import re
+import signal
 import struct
 import threading
 
@@ -23,7 +24,7 @@ _CNXN, _AUTH, _OPEN, _OKAY, _WRTE, _CLSE = (
 )
 _VERSION = 0x01000001
 _MAX_PAYLOAD = 256 * 1024
-_AUTH_TOKEN = 1
+_AUTH_TOKEN, _AUTH_SIGNATURE = 1, 2
 _STDOUT, _STDERR, _EXIT = 1, 2, 3
 _DEVICE_PATH = re.compile(r"(?<![\w.-])/data/local/tmp(?=/|\b)")
 _GETPROP = """#!/bin/sh
@@ -46,6 +47,7 @@ class FakeDevice:
         shell_v2: whether it keeps stdout, stderr and exit codes apart.
         drop_marker: the connection is cut when a command prints this.
         environment: variables of the commands it runs.
+        processes: the commands it has started.
     """
 
     def __init__(self, root: pathlib.Path):
@@ -55,6 +57,7 @@ class FakeDevice:
         self.shell_v2 = True
         self.drop_marker = None
         self.environment = {"PATH": f"{root}/system/bin:/usr/bin:/bin"}
+        self.processes = []
         self._connections = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -110,6 +113,10 @@ class FakeDevice:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
 
     async def _accept(self, reader, writer):
         connection = _Connection(self, reader, writer)
@@ -144,7 +151,10 @@ class _Connection:
                 self._open(first, payload)
             elif command in (_OKAY, _WRTE, _CLSE):
                 await self._dispatch(command, first, second, payload)
-            # AUTH answers are ignored: nobody accepts the key on the screen.
+            elif command == _AUTH and first == _AUTH_SIGNATURE:
+                # Asks for another key. The client has none and sends its
+                # public one, which nobody accepts on the screen.
+                await self._greet()
 
     async def send(self, command, first, second, payload=b""):
         header = struct.pack(
@@ -264,6 +274,7 @@ async def _run_shell(stream, v2, command):
         cwd=device.root,
         start_new_session=True,
     )
+    device.processes.append(process)
 
     async def forward(source, channel):
         while data := await source.read(65536):

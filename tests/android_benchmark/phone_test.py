@@ -11,6 +11,7 @@ import pytest
 from android_benchmark import adb
 from android_benchmark import benchmark
 from android_benchmark import benchmark_config
+from android_benchmark import model_file
 from android_benchmark import phone
 
 
@@ -186,14 +187,11 @@ def test_a_hanging_tool_is_ended(connect, config, monkeypatch):
     assert not (_ours(device) / "run.pid").exists()
 
 
-def test_a_full_device_is_named(connect, config):
+def test_a_file_that_cannot_be_written_is_named(connect, config):
     device = connect()
-    _ours(device).mkdir()
-    # A folder where the file should go fails as a full disk does: on writing.
-    benchmark_sha = phone.model_file.sha256_of(config.benchmark_model)
-    blocked = _ours(device) / f"{benchmark_sha}_benchmark_model.partial"
-    blocked.mkdir()
-    (blocked / "occupied").mkdir()
+    # A folder in the file's place: like a full disk, it fails on writing.
+    name = f"{model_file.sha256_of(config.benchmark_model)}_benchmark_model"
+    (_ours(device) / f"{name}.partial" / "occupied").mkdir(parents=True)
     with pytest.raises(adb.AdbError, match="could not push|arrived damaged"):
         benchmark.run(config)
 

@@ -1,0 +1,74 @@
+"""Flags over YAML over defaults, and what each refuses."""
+
+import pathlib
+
+import pytest
+
+from android_benchmark import benchmark_config
+
+_DEVICES = pathlib.Path(__file__).parents[2] / "configs/devices"
+
+
+def _file(tmp_path, text):
+    path = tmp_path / "device.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_flags_override_the_file_and_the_file_the_defaults(tmp_path):
+    path = _file(tmp_path, "threads: [1, 4]\nrounds: 7\nmin_secs: 5\n")
+    config = benchmark_config.load(
+        path, {"models": ["a"], "rounds": 2, "num_runs": None}
+    )
+    assert config.threads == (1, 4)
+    assert config.rounds == 2
+    assert config.min_secs == 5
+    assert config.num_runs == 50
+
+
+def test_every_device_file_loads():
+    paths = sorted(_DEVICES.glob("*.yaml"))
+    assert paths
+    for path in paths:
+        config = benchmark_config.load(str(path), {"models": ["a"]})
+        assert config.core_mask_bits
+    pixel = benchmark_config.load(
+        str(_DEVICES / "pixel_4.yaml"),
+        {"models": ["a"], "core_mask": "prime_only"},
+    )
+    assert pixel.core_mask_bits == 1 << 7
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("thread: [1]", "device.yaml: unknown key 'thread'; accepted: models,"),
+        ("- a", "expected `key: value` lines"),
+        ("a: [", "not valid YAML"),
+        ("threads: 4", r"threads: expected a non-empty list, got 4"),
+        ("threads: [0]", "threads: expected integers >= 1, got 0"),
+        ("threads: [true]", "threads: expected integers >= 1, got True"),
+        ("threads: [1, 1]", "threads: each may be given once"),
+        ("rounds: 0", "rounds: expected an integer >= 1, got 0"),
+        ("num_runs: 1.5", "num_runs: expected an integer >= 1, got 1.5"),
+        ("min_secs: x", "min_secs: expected seconds >= 0, got 'x'"),
+        ("max_secs: 0.5", "max_secs: expected at least min_secs=1.0"),
+        ("device: 5", "device: expected a name, got 5"),
+        ("core_mask: 80", 'quoted hexadecimal mask such as "f0".*got 80'),
+        ('core_mask: "0"', "core_mask: expected a quoted"),
+        ("core_mask: big\ncore_masks: {all: ff}", "or one of all, got 'big'"),
+        ("core_masks: {ff: f0}", "'ff' reads as a mask"),
+        ("core_masks: [f0]", "core_masks: expected names"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_error(tmp_path, text, message):
+    path = _file(tmp_path, text)
+    with pytest.raises(ValueError, match=message):
+        benchmark_config.load(path, {"models": ["a"]})
+
+
+def test_models_and_file_must_exist():
+    with pytest.raises(ValueError, match="--models is required"):
+        benchmark_config.load(None, {"models": None})
+    with pytest.raises(ValueError, match="nope.yaml.*no such file"):
+        benchmark_config.load("nope.yaml", {"models": ["a"]})
