@@ -7,12 +7,12 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 from absl import logging
-from official.common import distribute_utils
 from official.core import config_definitions
 
 from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
+from mobilebert_tf import runtime
 from mobilebert_tf import training
 from mobilebert_tf.data import glue
 from mobilebert_tf.distillation import schedule
@@ -120,11 +120,7 @@ def _train(params, model_dir, evaluate):
         steps,
         warmup_steps=int(steps * config.warmup_proportion),
     )
-    strategy = distribute_utils.get_distribution_strategy(
-        distribution_strategy=params.runtime.distribution_strategy,
-        num_gpus=params.runtime.num_gpus,
-        tpu_address=params.runtime.tpu,
-    )
+    strategy = runtime.set_up(params.runtime)
     tf_keras.utils.set_random_seed(config.seed)
     model_directory.write(
         model_dir,

@@ -3,13 +3,12 @@
 import os
 
 import tf_keras
-from absl import logging
-from official.common import distribute_utils
 from official.core import config_definitions
 
 from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
+from mobilebert_tf import runtime
 from mobilebert_tf import training
 from mobilebert_tf.data import pretraining as pretraining_data
 from mobilebert_tf.distillation import schedule
@@ -64,11 +63,7 @@ def run(
         task.knowledge_transfer.steps_per_block,
         params.trainer.train_steps,
     )
-    strategy = distribute_utils.get_distribution_strategy(
-        distribution_strategy=params.runtime.distribution_strategy,
-        num_gpus=params.runtime.num_gpus,
-        tpu_address=params.runtime.tpu,
-    )
+    strategy = runtime.set_up(params.runtime)
     tf_keras.utils.set_random_seed(task.seed)
     with strategy.scope():
         teacher = _load_teacher(task.teacher_dir, network)
@@ -125,18 +120,16 @@ def _follow_training_data(task):
 def _check_records(data, flag, network):
     if not data.input_path:
         raise ValueError(f"--{flag} is required: got nothing, expected files")
-    records = pretraining_data.validate_files(
+    pretraining_data.make_dataset(
         data.input_path.split(","),
         max_seq_length=data.max_seq_length,
         max_predictions_per_seq=data.max_predictions_per_seq,
+        batch_size=data.global_batch_size,
+        is_training=data.is_training,
+        seed=data.seed,
+        drop_remainder=data.is_training,
         vocab_size=network.vocab_size,
     )
-    logging.info("--%s: %d records", flag, records)
-    if data.is_training and records < data.global_batch_size:
-        raise ValueError(
-            f"--{flag}={data.input_path}: {records} records are fewer than a "
-            f"batch of {data.global_batch_size}"
-        )
 
 
 def _load_teacher(teacher_dir, network):

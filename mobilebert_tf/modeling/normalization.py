@@ -3,7 +3,6 @@
 Legend: B batch, S sequence, D any width.
 """
 
-import tensorflow as tf
 import tf_keras
 
 _LAYER_NORM_EPSILON = 1e-12
@@ -54,7 +53,7 @@ def make_normalization(normalization_type: str) -> tf_keras.layers.Layer:
 
 
 def make_layer_norm() -> tf_keras.layers.LayerNormalization:
-    """Returns a LayerNorm over the last axis, epsilon 1e-12, in float32."""
+    """Returns a LayerNorm over the last axis, epsilon 1e-12."""
     return tf_keras.layers.LayerNormalization(
-        epsilon=_LAYER_NORM_EPSILON, dtype=tf.float32, name="LayerNorm"
+        epsilon=_LAYER_NORM_EPSILON, name="LayerNorm"
     )
