@@ -59,7 +59,7 @@ class Variant:
         size: bytes; 0 without a file.
         seconds: to make it.
         outputs: its probabilities on the examples, or None.
-        verification: the verdict, or None.
+        verdict: its Verification, or None.
         error: why it could not be made or run, "" otherwise.
     """
 
@@ -68,7 +68,7 @@ class Variant:
     size: int = 0
     seconds: float = 0.0
     outputs: np.ndarray | None = None
-    verification: verification.Verification | None = None
+    verdict: verification.Verification | None = None
     error: str = ""
 
     @property
@@ -76,7 +76,7 @@ class Variant:
         """Returns why the variant is not fit for use; empty if it is."""
         if self.error:
             return (self.error,)
-        return self.verification.failures
+        return self.verdict.failures
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,7 +52,7 @@ def table(result: exporter.Result) -> tuple[list[str], list[list[str]]]:
         if variant.error:
             row += [""] * (2 * len(names) + 3)
         else:
-            verdict = variant.verification
+            verdict = variant.verdict
             row += [f"{verdict.metrics[name]:.4f}" for name in names]
             row += [f"{verdict.drops[name]:+.2f}" for name in names]
             row += [
@@ -130,7 +130,7 @@ def _variant_to_dict(variant, result):
     }
     if variant.error:
         return fields
-    verdict = variant.verification
+    verdict = variant.verdict
     return {
         **fields,
         "metrics": verdict.metrics,
@@ -141,7 +141,7 @@ def _variant_to_dict(variant, result):
 
 
 def _census_table(variant):
-    census = variant.verification.census
+    census = variant.verdict.census
     formats = sorted({name for counts in census.values() for name in counts})
     rows = [
         [name, *(counts.get(number_format, "") for number_format in formats)]
