@@ -18,6 +18,7 @@ from android_benchmark import latency_report
 from android_benchmark import model_file
 from android_benchmark import phone
 from android_benchmark import results
+from mobilebert_tf import cli
 from mobilebert_tf import files
 
 RESULTS_FILE = "results.jsonl"
@@ -121,7 +122,7 @@ def _select_target(config, progress):
     else:
         any_device = config.device == benchmark_config.ANY_ADB
         serial = None if any_device else config.device
-    return phone.Phone(adb.Adb(executable).select(serial), config)
+    return phone.Phone(adb.Adb(executable).select(serial), config, progress)
 
 
 def _prepare(target, models, progress):
@@ -132,7 +133,7 @@ def _prepare(target, models, progress):
             target.prepare(model)
         except (ValueError, OSError) as error:
             errors[model.path] = error
-            progress(f"{model.label}: {_text(error)}")
+            progress(f"{model.label}: {cli.one_line(error)}")
     return errors
 
 
@@ -147,7 +148,7 @@ def _measure(target, model, threads, number, known_error):
     return results.Result(
         record=results.ROUND,
         status=results.OK if measurement else results.FAILED,
-        error=_text(error) if error else None,
+        error=cli.one_line(error) if error else None,
         model=model.label,
         model_path=model.path,
         model_sha256=model.sha256,
@@ -204,7 +205,3 @@ def _write_reports(config, models, finished):
         finished.aggregates,
         finished.device,
     )
-
-
-def _text(error):
-    return " ".join(str(error).split())

@@ -39,6 +39,7 @@ class Host:
                 f"got {platform.system()}; use an Android device"
             )
         self._config = config
+        self._inputs = {}
         self._cores = {
             threads: choose_cores(
                 threads, os.sched_getaffinity(0), config.core_mask_bits
@@ -63,24 +64,24 @@ class Host:
         return f"{sum(1 << core for core in self._cores[threads]):x}"
 
     def prepare(self, model: model_file.ModelFile) -> None:
-        """Checks that the model can be given inputs.
+        """Reads the model's inputs.
 
         Raises:
-            ValueError: if it cannot.
+            ValueError: if it is no model that can be given inputs.
         """
-        model_file.read_inputs(model.path)
+        self._inputs[model.path] = model_file.read_inputs(model.path)
 
     def measure(
         self, model: model_file.ModelFile, threads: int
     ) -> results.Measurement:
-        """Measures one session in a process of its own.
+        """Measures one session of a prepared model in a process of its own.
 
         Raises:
             ValueError: if the model does not run, or not often enough.
             OSError: if the process cannot be started.
         """
         config = self._config
-        inputs = model_file.read_inputs(model.path)
+        inputs = self._inputs[model.path]
         answer = _ask_worker(
             {
                 "model_path": model.path,

@@ -20,6 +20,7 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 
 from android_benchmark import model_file
+from mobilebert_tf import cli
 
 _NANOSECONDS_PER_MICROSECOND = 1e3
 
@@ -33,7 +34,7 @@ def main() -> None:
     try:
         answer = measure(request)
     except (ValueError, RuntimeError, OSError) as error:
-        answer = {"error": " ".join(str(error).split())}
+        answer = {"error": cli.one_line(error)}
     with answer_stream:
         json.dump(answer, answer_stream)
 

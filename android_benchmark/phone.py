@@ -7,9 +7,8 @@ is there is pushed once, and no name of the user reaches the device's shell.
 
 import contextlib
 import shlex
+from collections.abc import Callable
 from typing import Any
-
-from absl import logging
 
 from android_benchmark import adb
 from android_benchmark import benchmark_config
@@ -39,13 +38,17 @@ class Phone:
     backend = "benchmark_model"
 
     def __init__(
-        self, client: adb.Adb, config: benchmark_config.BenchmarkConfig
+        self,
+        client: adb.Adb,
+        config: benchmark_config.BenchmarkConfig,
+        progress: Callable[[str], None],
     ):
         """Checks the device and installs benchmark_model.
 
         Args:
             client: of a usable device.
             config: of the run.
+            progress: receives one line per event.
 
         Raises:
             ValueError: if there is no benchmark_model, or the core mask names
@@ -62,14 +65,16 @@ class Phone:
         binary = files.require_file(config.benchmark_model, "benchmark_model")
         self._client = client
         self._config = config
+        self._progress = progress
         self._properties = device.read_properties(client)
         device.check_core_mask(config.core_mask_bits, self._properties.clusters)
         self._binary_sha256 = model_file.sha256_of(binary)
-        self._shell(f"mkdir -p {FOLDER}; {_KILL_LEFTOVER}")
+        self._shell(f"mkdir -p {FOLDER} && {{ {_KILL_LEFTOVER}; }}")
         self._binary = self._install(
             binary, self._binary_sha256, "_benchmark_model"
         )
         self._graphs = {}
+        self._inputs = {}
 
     @property
     def name(self) -> str:
@@ -96,7 +101,7 @@ class Phone:
             ValueError: if it is no model that can be given inputs.
             adb.AdbError: if it cannot be pushed.
         """
-        model_file.read_inputs(model.path)
+        self._inputs[model.path] = model_file.read_inputs(model.path)
         self._graphs[model.path] = self._install(
             model.path, model.sha256, ".tflite"
         )
@@ -104,7 +109,7 @@ class Phone:
     def measure(
         self, model: model_file.ModelFile, threads: int
     ) -> results.Measurement:
-        """Measures one session.
+        """Measures one session of a prepared model.
 
         Raises:
             benchmark_model.BenchmarkOutputError: if it is no measurement of
@@ -115,7 +120,7 @@ class Phone:
         command = benchmark_model.command(
             self._binary,
             self._graphs[model.path],
-            model_file.read_inputs(model.path),
+            self._inputs[model.path],
             threads,
             config,
         )
@@ -145,7 +150,7 @@ class Phone:
         remote = f"{FOLDER}/{sha256}{suffix}"
         if self._device_sha256(remote) == sha256:
             return remote
-        logging.info("pushing %s to %s", local, self.name)
+        self._progress(f"pushing {local!r} to {self.name}")
         # Pushed beside and renamed, so that a file cut short by a lost
         # connection never has the final name.
         partial = f"{remote}.partial"

@@ -123,8 +123,12 @@ class FakeDevice:
         self._connections.add(connection)
         try:
             await connection.serve()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (
+            asyncio.IncompleteReadError,
+            asyncio.CancelledError,
+            ConnectionError,
+        ):
+            pass  # The client or this device ended the connection.
         finally:
             self._connections.discard(connection)
             connection.close_streams()

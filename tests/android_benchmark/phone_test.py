@@ -73,6 +73,7 @@ def test_measures_on_the_device_and_reports(connect, config, tmp_path):
     ]
     assert [line["record"] for line in written].count("aggregate") == 4
     assert "<svg" in (output / "report.html").read_text()
+    assert [line.split()[0] for line in lines[:3]] == ["pushing"] * 3
     assert "[8/8]" in lines[-1]
 
 
