@@ -97,7 +97,8 @@ def write_html(
     page.add_table(
         "All rounds together ('-': not reported by the measuring tool; peak: "
         "resident memory of the process; model: the same above what it had "
-        "before loading)",
+        "before loading; percentiles from a device are the median over its "
+        "rounds, as benchmark_model reports no single latencies)",
         _HEADER,
         [_row(result) for result in aggregates],
     )
