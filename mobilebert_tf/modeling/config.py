@@ -252,22 +252,16 @@ def ib_bert_large(**overrides) -> MobileBertConfig:
     return mobilebert(**{**fields, **overrides})
 
 
-_MICRO_SIZES = dict(
-    vocab_size=8000,
-    hidden_size=128,
-    embedding_size=64,
-    num_hidden_layers=4,
-    num_attention_heads=4,
-    max_position_embeddings=128,
-)
-
-
 def micro(**overrides) -> MobileBertConfig:
-    """A MobileBERT for two cores: the same structure, 4 narrow blocks."""
+    """A MobileBERT for tests and demonstrations: 4 blocks, 1 M parameters."""
     fields = dict(
-        _MICRO_SIZES,
+        vocab_size=8000,
+        hidden_size=128,
+        embedding_size=64,
         intra_bottleneck_size=64,
         intermediate_size=128,
+        num_hidden_layers=4,
+        max_position_embeddings=128,
     )
     return mobilebert(**{**fields, **overrides})
 
@@ -275,11 +269,34 @@ def micro(**overrides) -> MobileBertConfig:
 def micro_teacher(**overrides) -> MobileBertConfig:
     """The inverted-bottleneck teacher of `micro`."""
     fields = dict(
-        _MICRO_SIZES,
+        vocab_size=8000,
+        hidden_size=128,
+        embedding_size=64,
         intra_bottleneck_size=256,
         intermediate_size=1024,
+        num_hidden_layers=4,
+        max_position_embeddings=128,
     )
     return ib_bert_large(**{**fields, **overrides})
+
+
+def mini(**overrides) -> MobileBertConfig:
+    """A MobileBERT that two cores pre-train in minutes: 2 M parameters."""
+    fields = dict(
+        hidden_size=256,
+        embedding_size=128,
+        intermediate_size=256,
+    )
+    return micro(**{**fields, **overrides})
+
+
+def mini_teacher(**overrides) -> MobileBertConfig:
+    """The inverted-bottleneck teacher of `mini`."""
+    fields = dict(
+        hidden_size=256,
+        embedding_size=128,
+    )
+    return micro_teacher(**{**fields, **overrides})
 
 
 PRESETS = {
@@ -291,6 +308,8 @@ PRESETS = {
         ib_bert_large,
         micro,
         micro_teacher,
+        mini,
+        mini_teacher,
     )
 }
 
