@@ -15,6 +15,7 @@ that name a package are left out: `task/{train,dev,test}.tsv`.
 
 import ast
 import collections
+import hashlib
 import importlib.util
 import inspect
 import os
@@ -22,7 +23,6 @@ import re
 import sysconfig
 import time
 import warnings
-import zlib
 from collections.abc import Iterator
 
 from absl import flags
@@ -36,8 +36,8 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write to.")
 _MAX_MEGABYTES = flags.DEFINE_float(
     "max_megabytes",
     8.0,
-    "Stop reading sources after this much text.",
-    lower_bound=0.5,
+    "Stop reading sources after this much text; the task needs about 3 MB.",
+    lower_bound=3.0,
 )
 
 _LIBRARY = "python_library"
@@ -271,15 +271,16 @@ def _write_task(documents, folder):
         size = min(size, *(len(pools[split, label]) for label in (0, 1)))
         if not size:
             raise ValueError(
-                f"task: got no {split} sentences of one of the classes: are "
-                "numpy, scipy and sklearn installed with their sources?"
+                f"task: got no {split} sentences of one of the classes; "
+                "expected the sources of numpy, scipy and sklearn"
             )
         rows = [
             (sentence, label)
             for label in (0, 1)
             for sentence in sorted(pools[split, label], key=_hash)[:size]
         ]
-        rows.sort(key=lambda row: _hash(row[0]))
+        # Another order than above, where the larger class hashes lower.
+        rows.sort(key=lambda row: _hash(f"order {row[0]}"))
         if split == "test":
             lines = ["index\tsentence"]
             lines += [f"{i}\t{row[0]}" for i, row in enumerate(rows)]
@@ -293,7 +294,7 @@ def _write_task(documents, folder):
 
 def _hash(text):
     """A random-looking number that is the same on every machine."""
-    return zlib.crc32(text.encode("utf-8"))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 if __name__ == "__main__":

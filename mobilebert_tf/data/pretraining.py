@@ -14,6 +14,8 @@ from mobilebert_tf.data import text
 _FILES_AT_ONCE = 16
 _SHUFFLE_BLOCK = 32768
 _RECORDS_PER_CHECK = 1024
+# Length, two checksums.
+_FRAME_BYTES = 16
 
 # Keras-side names of the features that change name.
 _KERAS_NAMES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
@@ -121,29 +123,45 @@ def count_records(input_files: Sequence[str]) -> int:
 
 
 def _count(path):
+    count = size = 0
     try:
-        count = sum(_batch_sizes(path, _RECORDS_PER_CHECK))
+        for records, length in _measure(path, _RECORDS_PER_CHECK):
+            count += records
+            size += length + records * _FRAME_BYTES
     except tf.errors.DataLossError:
-        raise ValueError(
-            f"{path}: record {_first_damaged(path)} is damaged: got a cut-off "
-            "or foreign file, expected TFRecords"
-        ) from None
+        raise _damaged(path, _first_damaged(path)) from None
+    # TensorFlow takes up to 11 bytes of a cut-off header for the end.
+    if size != tf.io.gfile.stat(path).length:
+        raise _damaged(path, count)
     if not count:
         raise ValueError(f"{path}: got no record, expected TFRecords")
     return count
 
 
-def _batch_sizes(path, size) -> Iterator[int]:
-    dataset = tf.data.TFRecordDataset(path).batch(size)
-    for batch in dataset.map(tf.size):
-        yield int(batch)
+def _damaged(path, record):
+    return ValueError(
+        f"{path}: record {record} is damaged: got a cut-off or foreign file, "
+        "expected TFRecords"
+    )
+
+
+def _measure(path, batch_size) -> Iterator[tuple[int, int]]:
+    """Yields (records, sum of their lengths) of each batch."""
+    dataset = tf.data.TFRecordDataset(path).batch(batch_size)
+    for records, length in dataset.map(
+        lambda batch: (
+            tf.size(batch),
+            tf.reduce_sum(tf.cast(tf.strings.length(batch), tf.int64)),
+        )
+    ):
+        yield int(records), int(length)
 
 
 def _first_damaged(path):
     number = 0
     with contextlib.suppress(tf.errors.DataLossError):
-        for size in _batch_sizes(path, 1):
-            number += size
+        for records, _ in _measure(path, 1):
+            number += records
     return number
 
 
