@@ -5,6 +5,8 @@ a list of rules in ai-edge-quantizer's format, of which the last that matches
 an operator's name and type decides.
 """
 
+import contextlib
+import io
 import json
 import os
 import warnings
@@ -88,8 +90,12 @@ def quantize(float_model: bytes, recipe: list[dict], ranges: dict) -> bytes:
         ValueError: if the quantiser refuses.
     """
     try:
-        with warnings.catch_warnings():
-            # It keeps all tensors of an interpreter it only inspects.
+        # It draws a progress bar for its last step whatever it is told, and
+        # keeps all tensors of an interpreter that it only inspects.
+        with (
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore", UserWarning)
             engine = aeq.Quantizer(bytearray(float_model), recipe)
             result = engine.quantize(

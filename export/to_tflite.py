@@ -8,6 +8,7 @@ its verification; the report is written all the same.
 """
 
 from absl import flags
+from absl import logging
 
 from export import exporter
 from export import quantization
@@ -46,6 +47,9 @@ _NUM_THREADS = flags.DEFINE_integer("num_threads", 2, "Of the interpreters.")
 
 def main(argv):
     del argv
+    if not flags.FLAGS["verbosity"].present:
+        # The converter and the quantiser log their inner steps as news.
+        logging.set_verbosity(logging.WARNING)
     options = exporter.Options(
         model_dir=_MODEL_DIR.value,
         output=_OUTPUT.value,

@@ -109,7 +109,7 @@ def predict_tflite(
             run(**example)["probabilities"][0]
             for example in examples_of(features)
         ]
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"{path}: LiteRT cannot run it: {error}") from error
     return np.stack(outputs)
 

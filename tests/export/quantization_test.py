@@ -1,0 +1,200 @@
+"""An int8 file is really int8, and close to the float32 file."""
+
+import numpy as np
+import pytest
+import small_models
+
+from export import calibration
+from export import inference_graph
+from export import model_file
+from export import quantization
+from export import verification
+from mobilebert_tf.modeling import config as config_lib
+
+# Static per-tensor int8 through a few random layers; LiteRT's own int8 files
+# of such networks reach about as much.
+MIN_SQNR_DB = 20.0
+
+FLOAT_OPS = {"SOFTMAX", "ADD", "MUL", "SUB"}
+
+
+def _export(config, length, num_calibration=24):
+    """Returns model, float32 content and int8 content."""
+    model = small_models.make_classifier(config)
+    module = inference_graph.classifier_module(model, length)
+    float_model = quantization.convert(module)
+    inputs = small_models.make_inputs(config, num_calibration, length, seed=1)
+    ranges = calibration.collect_ranges(
+        float_model, verification.examples_of(inputs)
+    )
+    recipe = quantization.load_recipe(quantization.INT8)
+    return (
+        model,
+        float_model,
+        quantization.quantize(float_model, recipe, ranges),
+    )
+
+
+@pytest.fixture(scope="module")
+def micro():
+    """The micro preset, vocabulary 8000, as the demo exports it."""
+    return _export(config_lib.micro(), 64)
+
+
+def test_int8_file_is_at_most_0_30_of_float32(micro):
+    _, float_model, int8_model = micro
+    assert len(int8_model) <= 0.30 * len(float_model)
+
+
+def test_int8_census(micro):
+    """All matrix work is int8; float is left to the mask and the softmax."""
+    file = model_file.ModelFile(micro[2])
+    census = file.census()
+    config = config_lib.micro()
+    layers = config.num_hidden_layers
+    assert census["FULLY_CONNECTED"] == {"INT8": 15 * layers + 1}
+    assert census["BATCH_MATMUL"] == {"INT8": 2 * layers}
+    assert census["CONV_2D"] == {"INT8": 1}
+    assert census["GATHER"] == {"INT8": 2}
+    residuals = config.num_feedforward_networks + 2
+    embeddings = 2
+    assert census["ADD"] == {
+        "INT8": layers * residuals + embeddings,
+        "FLOAT32": layers,
+    }
+    assert census["SOFTMAX"] == {"FLOAT32": layers + 1}
+    # One conversion each way around each softmax, and one before the last.
+    assert census["QUANTIZE"] == {"CONVERSION": layers}
+    assert census["DEQUANTIZE"] == {"CONVERSION": layers + 1}
+    float_ops = {name for name, counts in census.items() if "FLOAT32" in counts}
+    assert float_ops <= FLOAT_OPS
+    assert verification.integer_failures(census) == []
+
+
+def test_int8_weights_are_per_channel_and_embeddings_int8(micro):
+    file = model_file.ModelFile(micro[2])
+    for operator in file.operators:
+        if operator.name in ("FULLY_CONNECTED", "CONV_2D"):
+            weight = file.tensors[operator.inputs[1]]
+            assert weight.type == "INT8"
+            assert weight.num_scales == weight.shape[0]
+        if operator.name == "GATHER":
+            assert file.tensors[operator.inputs[0]].type == "INT8"
+    largest = max(file.tensors, key=lambda t: np.prod(t.shape))
+    assert largest.shape == (8000, 64)
+
+
+def test_keys_and_values_have_zero_point_0(micro):
+    """XNNPACK takes no other int8 BATCH_MATMUL."""
+    file = model_file.ModelFile(micro[2])
+    points = [
+        file.tensors[operator.inputs[1]].zero_point
+        for operator in file.operators
+        if operator.name == "BATCH_MATMUL"
+    ]
+    assert points == [0] * 8
+
+
+@pytest.mark.parametrize("name", small_models.CONFIGS)
+def test_int8_is_close_to_keras(name, tmp_path):
+    config = small_models.CONFIGS[name]
+    length = small_models.SEQUENCE_LENGTH
+    model, _, int8_model = _export(config, length)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(int8_model)
+    inputs = small_models.make_inputs(config, 16, seed=2)
+
+    outputs = verification.predict_tflite(str(path), inputs)
+
+    reference = verification.predict_keras(model, inputs)
+    comparison = verification.compare(reference, outputs)
+    assert comparison.sqnr_db >= MIN_SQNR_DB
+    # The output follows the example, not only the mean of all examples.
+    centred = reference - reference.mean(axis=0)
+    error = outputs - reference
+    assert np.sum(error**2) < 0.1 * np.sum(centred**2)
+    census = model_file.ModelFile(int8_model).census()
+    assert verification.integer_failures(census) == []
+    # All of a LayerNorm is float, as the recipe says.
+    for operator in ("MEAN", "SQUARED_DIFFERENCE", "RSQRT"):
+        assert set(census.get(operator, {})) <= {"FLOAT32"}
+
+
+def test_signature_survives_quantization(micro, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(micro[2])
+    inputs = small_models.make_inputs(config_lib.micro(), 1, 64)
+    outputs = verification.predict_tflite(str(path), inputs)
+    assert outputs.dtype == np.float32
+    assert outputs.sum(axis=-1) == pytest.approx(1.0)
+
+
+def test_calibration_ranges_are_those_of_the_examples():
+    config = small_models.CONFIGS["mobilebert"]
+    model = small_models.make_classifier(config)
+    module = inference_graph.classifier_module(
+        model, small_models.SEQUENCE_LENGTH
+    )
+    float_model = quantization.convert(module)
+    inputs = small_models.make_inputs(config, 5)
+    ranges = calibration.collect_ranges(
+        float_model, verification.examples_of(inputs)
+    )
+    expected = verification.predict_keras(model, inputs)
+    file = model_file.ModelFile(float_model)
+    (output,) = [
+        file.tensors[operator.outputs[0]].name
+        for operator in file.operators[-1:]
+    ]
+    assert ranges[output]["min"].item() == pytest.approx(expected.min(), 1e-5)
+    assert ranges[output]["max"].item() == pytest.approx(expected.max(), 1e-5)
+
+
+def test_calibration_names_a_tensor_that_is_not_finite():
+    config = small_models.CONFIGS["mobilebert"]
+    model = small_models.make_classifier(config)
+    norm = model.encoder.blocks[0].output_bottleneck.normalization
+    norm.gamma.assign(norm.gamma * 1e38)
+    module = inference_graph.classifier_module(
+        model, small_models.SEQUENCE_LENGTH
+    )
+    inputs = small_models.make_inputs(config, 1)
+    with pytest.raises(ValueError, match="layer_.* is not finite"):
+        calibration.collect_ranges(
+            quantization.convert(module), verification.examples_of(inputs)
+        )
+
+
+def test_calibration_without_examples():
+    config = small_models.CONFIGS["tiny"]
+    model = small_models.make_classifier(config)
+    content = quantization.convert(
+        inference_graph.classifier_module(model, small_models.SEQUENCE_LENGTH)
+    )
+    with pytest.raises(ValueError, match="expected examples, got none"):
+        calibration.collect_ranges(content, [])
+
+
+def test_choice_of_calibration_examples():
+    chosen = calibration.choose_examples(1000, 50, seed=3)
+    assert len(set(chosen.tolist())) == 50
+    assert sorted(chosen) == chosen.tolist()
+    assert 0 <= chosen.min() and chosen.max() < 1000
+    again = calibration.choose_examples(1000, 50, seed=3)
+    np.testing.assert_array_equal(chosen, again)
+    other = calibration.choose_examples(1000, 50, seed=4)
+    assert chosen.tolist() != other.tolist()
+    assert calibration.choose_examples(3, 50, seed=0).tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="expected at least 1, got 0"):
+        calibration.choose_examples(3, 0, seed=0)
+
+
+def test_recipe_errors(tmp_path):
+    with pytest.raises(ValueError, match="no such file"):
+        quantization.load_recipe("int3", str(tmp_path))
+    (tmp_path / "int8.json").write_text("[")
+    with pytest.raises(ValueError, match="int8.json: not JSON"):
+        quantization.load_recipe("int8", str(tmp_path))
+    (tmp_path / "int8.json").write_text("{}")
+    with pytest.raises(ValueError, match="expected a list of rules, got dict"):
+        quantization.load_recipe("int8", str(tmp_path))
