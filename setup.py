@@ -39,8 +39,7 @@ setuptools.setup(
         # tensorflow-hub, a dependency of the Garden, imports pkg_resources,
         # which setuptools 81 dropped.
         "setuptools<81",
-        # Peak memory and core affinity of the benchmark's child processes.
-        "psutil>=5.9",
+        "pyyaml>=6.0",
         # HTML reports.
         "jinja2>=3.1",
         "matplotlib>=3.7",

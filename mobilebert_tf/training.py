@@ -5,6 +5,7 @@ starts by restoring the newest checkpoint of the model's folder, whether this
 process or an earlier, killed one wrote it: both continue alike.
 """
 
+import contextlib
 import json
 import os
 import time
@@ -21,6 +22,9 @@ from mobilebert_tf.distillation import schedule
 
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINT_NAME = "ckpt"
+
+# Of Orbit and TensorFlow; what they say of each loop, _Progress says shorter.
+_CHATTY_FILES = ("controller.py", "loop_fns.py", "functional_saver.py")
 
 
 class StageTrainer(base_trainer.Trainer):
@@ -86,15 +90,16 @@ def run_stages(
             stage.end_step,
             total,
         )
-        metrics = _run_stage(
-            params,
-            stage,
-            make_task(stage, start_step),
-            make_optimizer_config(stage),
-            model_dir,
-            total,
-            evaluate,
-        )
+        with _quiet_orbit():
+            metrics = _run_stage(
+                params,
+                stage,
+                make_task(stage, start_step),
+                make_optimizer_config(stage),
+                model_dir,
+                total,
+                evaluate,
+            )
     return metrics
 
 
@@ -112,14 +117,15 @@ def evaluate_model(params, task, stage, model_dir: str) -> dict[str, float]:
     manager = tf.train.CheckpointManager(
         trainer.checkpoint, model_dir, max_to_keep=None
     )
-    controller = orbit.Controller(
-        strategy=trainer.strategy,
-        evaluator=trainer,
-        global_step=trainer.global_step,
-        checkpoint_manager=manager,
-        eval_summary_dir=os.path.join(model_dir, "validation"),
-    )
-    return _evaluate(controller, trainer, model_dir, stage)
+    with _quiet_orbit():
+        controller = orbit.Controller(
+            strategy=trainer.strategy,
+            evaluator=trainer,
+            global_step=trainer.global_step,
+            checkpoint_manager=manager,
+            eval_summary_dir=os.path.join(model_dir, "validation"),
+        )
+        return _evaluate(controller, trainer, model_dir, stage)
 
 
 def saved_step(model_dir: str) -> int:
@@ -274,6 +280,23 @@ class _Progress:
             examples_per_second,
             _duration((self._total_steps - step) / max(rate, 1e-9)),
         )
+
+
+@contextlib.contextmanager
+def _quiet_orbit():
+    """Leaves the telling to _Progress: Orbit logs and prints every loop."""
+
+    def is_ours(record):
+        return record.filename not in _CHATTY_FILES
+
+    handler = logging.get_absl_handler()
+    handler.addFilter(is_ours)
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            with contextlib.redirect_stdout(nowhere):
+                yield
+    finally:
+        handler.removeFilter(is_ours)
 
 
 def _append(model_dir, row):
