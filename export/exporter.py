@@ -1,5 +1,6 @@
 """From a trained model's folder to verified .tflite files."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -12,6 +13,7 @@ from export import calibration
 from export import inference_graph
 from export import quantization
 from export import verification
+from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf.data import glue
@@ -232,9 +234,14 @@ def _make_and_verify(name, path, maker, dev, reference, task, options):
             task.metrics,
             options.max_metric_drop,
         )
-    except ValueError as error:
-        print(f"{name} failed: {error}", flush=True)
-        return Variant(name, path, error=str(error))
+    except (ValueError, OSError, RuntimeError) as error:
+        # Neither a file that cannot run nor one of an earlier run may pass
+        # for this run's.
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+        reason = cli.one_line(error)
+        print(f"{name} failed: {reason}", flush=True)
+        return Variant(name, path, error=reason)
     return Variant(name, path, len(content), seconds, outputs, verdict)
 
 
@@ -252,11 +259,10 @@ def _check_options(options):
         )
     if not options.output:
         raise ValueError("--output is required: got nothing, expected a folder")
-    if options.calibration_examples < 1:
-        raise ValueError(
-            "calibration_examples: expected at least 1, got "
-            f"{options.calibration_examples}"
-        )
+    for name in ("calibration_examples", "num_threads"):
+        value = getattr(options, name)
+        if value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
 
 
 def _write_vocabulary_and_labels(options, labels):

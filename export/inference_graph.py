@@ -27,6 +27,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from export import folding
 from export import weights as weights_lib
 from mobilebert_tf.modeling import activations
 from mobilebert_tf.modeling import attention
@@ -127,14 +128,16 @@ class EncoderGraph:
 
     def _embed(self, word_ids, type_ids):
         length = self.sequence_length
-        table, projection, types, offset = _folded_embeddings(
-            self.weights, length, self._folds_norm
+        table, projection, types, offset = (
+            folding.fold_embeddings(self.weights, length)
+            if self._folds_norm
+            else folding.keep_embeddings(self.weights, length)
         )
         words = tf.gather(_constant(table), word_ids, name="words")  # [1,S,E]
         if self.config.trigram_input:
             words = tf.nn.conv2d(
                 tf.reshape(words, [1, 1, length, -1]),
-                _constant(_trigram_kernel(projection)),
+                _constant(folding.trigram_kernel(projection)),
                 strides=1,
                 padding="SAME",
                 name="trigram",
@@ -163,9 +166,7 @@ class EncoderGraph:
         if config.use_bottleneck:
             bottleneck, norm = block.bottleneck, block.bottleneck_norm
             if residual_only and self._folds_norm:
-                norm = weights_lib.Norm(
-                    norm.gamma * residual_scale, norm.beta * residual_scale
-                )
+                norm = norm.scaled(residual_scale)
                 residual_scale = None
             layer_input = self._dense_norm(
                 selected if residual_only else inputs,
@@ -250,7 +251,7 @@ class EncoderGraph:
         name = "key_query_bottleneck"
         if not self._folds_norm:
             return block.query, self._dense_norm(inputs, dense, norm, name)
-        folded = dense.scaled(norm.gamma).shifted(norm.beta)
+        folded = folding.fold_norm(dense, norm)
         bias = folded.bias @ block.query.kernel
         return block.query.shifted(bias), _matmul(inputs, folded.kernel, name)
 
@@ -265,8 +266,7 @@ class EncoderGraph:
     def _dense_norm(self, inputs, dense, norm, name):
         """Norm(Dense(inputs))."""
         if self._folds_norm:
-            dense = dense.scaled(norm.gamma).shifted(norm.beta)
-            return _dense(inputs, dense, name)
+            return _dense(inputs, folding.fold_norm(dense, norm), name)
         return _layer_norm(_dense(inputs, dense, name), norm)
 
     def _residual_norm(
@@ -280,8 +280,7 @@ class EncoderGraph:
             return _layer_norm(_dense(inputs, dense, name) + residual, norm)
         if residual_scale is not None:
             residual = residual * _constant(residual_scale)
-        dense = dense.scaled(norm.gamma).shifted(norm.beta)
-        return _dense(inputs, dense, name) + residual
+        return _dense(inputs, folding.fold_norm(dense, norm), name) + residual
 
 
 def make_module(
@@ -353,40 +352,6 @@ def check_sequence_length(
             f"max_seq_length: expected 1 to max_position_embeddings={limit}, "
             f"got {sequence_length}"
         )
-
-
-def _folded_embeddings(weights, length, folds_norm):
-    """Returns word table, projection, type table and [S, H] offset.
-
-    With a NoNorm, which is linear in their sum, all are scaled by its gamma,
-    and its beta joins the positions.
-    """
-    positions = weights.position_table[:length]
-    if not folds_norm:
-        return (
-            weights.word_table,
-            weights.projection,
-            weights.type_table,
-            positions,
-        )
-    gamma, beta = weights.norm.gamma, weights.norm.beta
-    table, projection = weights.word_table, weights.projection
-    if projection is None:
-        table = table * gamma
-    else:
-        projection = projection.scaled(gamma)
-    return (
-        table,
-        projection,
-        weights.type_table * gamma,
-        positions * gamma + beta,
-    )
-
-
-def _trigram_kernel(projection):
-    """[3E, H] rows (next, current, previous) to a kernel [1, 3, E, H]."""
-    following, current, previous = np.split(projection.kernel, 3)
-    return np.stack([previous, current, following])[np.newaxis]
 
 
 def _dense(inputs, dense, name):

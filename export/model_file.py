@@ -131,3 +131,21 @@ class ModelFile:
         tensor = self._model.subgraphs[0].tensors[index]
         data = self._model.buffers[tensor.buffer].data
         return np.frombuffer(bytes(data), np.float32).reshape(tensor.shape)
+
+
+def integer_shares(census: dict[str, dict[str, int]]) -> dict[str, float]:
+    """Returns the share of each operator's instances that compute in int8."""
+    return {
+        name: counts.get("INT8", 0) / sum(counts.values())
+        for name, counts in census.items()
+        if name not in CONVERSIONS
+    }
+
+
+def float_operators(census: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Returns how many instances of each operator compute in float32."""
+    return {
+        name: counts["FLOAT32"]
+        for name, counts in census.items()
+        if "FLOAT32" in counts
+    }

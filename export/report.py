@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import math
 import os
 
 from matplotlib import figure as figure_lib
 
 from export import exporter
 from export import model_file
+from export import quantization
 from mobilebert_tf import files
 from mobilebert_tf import html_report
 
@@ -65,7 +67,7 @@ def table(result: exporter.Result) -> tuple[list[str], list[list[str]]]:
 
 
 def text(result: exporter.Result) -> str:
-    """Returns the table in columns, and a line per failure."""
+    """Returns the table in columns, float operators left, and failures."""
     header, rows = table(result)
     lines = [header, *rows]
     widths = [
@@ -79,6 +81,9 @@ def text(result: exporter.Result) -> str:
         for line in lines
     ]
     for variant in result.variants:
+        if variant.verdict and variant.name != quantization.FLOAT32:
+            left = _float_operators(variant.verdict.census)
+            printed.append(f"{variant.name}: {left}")
         printed += [f"{variant.name}: {why}" for why in variant.failures]
     return "\n".join(printed)
 
@@ -101,7 +106,7 @@ def write(result: exporter.Result, output: str) -> None:
             page.add_text(f"FAIL: {why}")
         if variant.error:
             continue
-        page.add_table(*_census_table(variant))
+        page.add_table(*_census_table(variant.verdict.census))
         page.add_figure(
             f"Probability of label {result.labels[-1]!r}, one dot per example.",
             _scatter(result, variant),
@@ -114,7 +119,7 @@ def size_ratio(
 ) -> float | None:
     """Returns the size relative to the float32 file, None without either."""
     sizes = {v.name: v.size for v in result.variants}
-    float_size = sizes.get(exporter.quantization.FLOAT32)
+    float_size = sizes.get(quantization.FLOAT32)
     return variant.size / float_size if float_size and variant.size else None
 
 
@@ -135,23 +140,39 @@ def _variant_to_dict(variant, result):
         **fields,
         "metrics": verdict.metrics,
         "drops_in_points": verdict.drops,
-        "probabilities": dataclasses.asdict(verdict.comparison),
+        "probabilities": {
+            # JSON has no infinity, the SQNR of equal outputs.
+            name: value if math.isfinite(value) else None
+            for name, value in dataclasses.asdict(verdict.comparison).items()
+        },
         "census": verdict.census,
+        "integer_shares": model_file.integer_shares(verdict.census),
+        "float_operators": model_file.float_operators(verdict.census),
     }
 
 
-def _census_table(variant):
-    census = variant.verdict.census
+def _census_table(census):
     formats = sorted({name for counts in census.values() for name in counts})
+    shares = model_file.integer_shares(census)
     rows = [
-        [name, *(counts.get(number_format, "") for number_format in formats)]
+        [
+            name,
+            *(counts.get(number_format, "") for number_format in formats),
+            f"{shares[name]:.0%}" if name in shares else "",
+        ]
         for name, counts in census.items()
     ]
     caption = (
         "Operators by the number format they compute in ("
         f"{', '.join(model_file.CONVERSIONS)} convert between two)"
     )
-    return caption, ["operator", *formats], rows
+    return caption, ["operator", *formats, "in int8"], rows
+
+
+def _float_operators(census):
+    counts = model_file.float_operators(census)
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"operators in float32: {listed or 'none'}"
 
 
 def _scatter(result, variant):

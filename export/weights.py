@@ -31,6 +31,10 @@ class Norm:
     gamma: np.ndarray
     beta: np.ndarray
 
+    def scaled(self, factor: np.ndarray) -> "Norm":
+        """Returns the norm whose output is `factor` (float [width]) * y."""
+        return Norm(self.gamma * factor, self.beta * factor)
+
 
 @dataclasses.dataclass(frozen=True)
 class FeedForward:

@@ -1,7 +1,5 @@
 """The deployment graph computes what the Keras model computes."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import small_models
@@ -147,10 +145,3 @@ def test_sequence_length_out_of_range(length):
         ValueError, match=f"max_position_embeddings=20, got {length}"
     ):
         inference_graph.classifier_module(model, length)
-
-
-def test_dense_scaled_and_shifted():
-    dense = weights.Dense(np.array([[1.0, 2.0]]), np.array([3.0, 4.0]))
-    folded = dense.scaled(np.array([2.0, 10.0])).shifted(np.array([1.0, 1.0]))
-    assert dataclasses.astuple(folded)[0].tolist() == [[2.0, 20.0]]
-    assert folded.bias.tolist() == [7.0, 41.0]

@@ -78,6 +78,7 @@ def test_binary_succeeds_with_its_table(exported):
         assert any(line.startswith(f"{name} ") for line in table)
     assert any("Calibrating: 120 of 120" in line for line in table)
     assert not any("FAIL" in line for line in table)
+    assert "int8: operators in float32: 2 ADD, 1 MUL, 3 SOFTMAX, 1 SUB" in table
 
 
 def test_files(exported):
@@ -127,6 +128,14 @@ def test_json_report_agrees_with_the_files(exported, model_dir):
     assert int8["probabilities"]["sqnr_db"] > 20
     assert int8["probabilities"]["max_difference"] > 1e-5  # is quantised
     assert int8["census"]["BATCH_MATMUL"] == {"INT8": 4}
+    assert int8["integer_shares"]["FULLY_CONNECTED"] == 1.0
+    assert int8["integer_shares"]["ADD"] == 14 / 16
+    assert int8["float_operators"] == {
+        "ADD": 2,
+        "MUL": 1,
+        "SOFTMAX": 3,
+        "SUB": 1,
+    }
 
 
 def _dev_set(model_dir):
@@ -198,6 +207,9 @@ def test_failed_variant_leaves_the_others(model_dir, tmp_path, monkeypatch):
         raise ValueError("quantization failed: no such scale")
 
     monkeypatch.setattr(quantization, "quantize", refuse)
+    stale = tmp_path / "out" / "model_int8.tflite"
+    stale.parent.mkdir()
+    stale.write_bytes(b"of an earlier run")
     result = _export(
         model_dir, tmp_path, variants=["int8", "float32"], max_metric_drop=2
     )
@@ -232,7 +244,8 @@ def test_errors_of_the_binary_are_one_line(tmp_path):
         (dict(output=""), "--output is required"),
         (dict(max_seq_length=21), "max_position_embeddings=20, got 21"),
         (dict(max_seq_length=0), "max_position_embeddings=20, got 0"),
-        (dict(calibration_examples=0), "expected at least 1, got 0"),
+        (dict(calibration_examples=0), "examples: expected at least 1, got 0"),
+        (dict(num_threads=0), "num_threads: expected at least 1, got 0"),
         (dict(task_name="SST-3"), "got 'SST-3', expected one of"),
         (dict(data_dir="/absent"), "/absent: expected a directory"),
     ],
