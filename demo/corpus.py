@@ -76,7 +76,7 @@ _MIN_SENTENCES_PER_DOCUMENT = 3
 _CODE_LINE = re.compile(r"\s*(>>>|\.\.|[$|+=#@~^-]|\S.*(\s{3,}|::))")
 _BULLET = re.compile(r"\s*([-*•]|\d+[.)])\s+")
 _MARKUP = (
-    (re.compile(r":[\w:]+:`~?([^`<]+?)(\s*<[^`]*>)?`"), r"\1"),
+    (re.compile(r":[\w:]+:`(?:~(?:[\w.]*\.)?)?([^`<]+?)(\s*<[^`]*>)?`"), r"\1"),
     (re.compile(r"`+([^`]*?)(\s*<[^`]*>)?`+_*"), r"\1"),
     (re.compile(r"\*+([^*\s][^*]*?)\*+"), r"\1"),
 )

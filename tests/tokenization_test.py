@@ -1,11 +1,13 @@
 """The TensorFlow tokenizer against BERT's algorithm in plain Python."""
 
 import os
+import pathlib
 import random
 import unicodedata
 
 import pytest
 import tensorflow as tf
+from official.nlp.tools import tokenization as garden_tokenization
 
 from mobilebert_tf import tokenization
 
@@ -13,7 +15,8 @@ _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _PIECES = (
     "un want ##want ##ed runn ##ing , . ! $ ' [ ] # ß strasse stra ##ß ##e e"
     " cafe naive a b c x ##x ##xx i ##i the dog s ' ’ 中 国 ##中 привет"
-    " ##привет и ##и σ ας hello world 1 ##2 ² unk mask ǆ 👍 ᄒ ##ᅡ ##ᆫ ` ^ — of ##ﬁ fi ﬁ"
+    " ##привет и ##и σ ας hello world 1 ##2 ² unk mask ǆ 👍 ᄒ ##ᅡ ##ᆫ ` ^"
+    " — of ##ﬁ fi ﬁ"
 ).split()
 _VOCABULARY = list(dict.fromkeys(_SPECIAL + _PIECES))
 
@@ -243,3 +246,19 @@ def test_vocabulary_line_ends(tmp_path):
     assert tokenization.load_vocabulary(str(path)) == _SPECIAL + ["é"]
     with pytest.raises(OSError):
         tokenization.load_vocabulary(os.path.join(str(tmp_path), "absent"))
+
+
+def test_real_texts_equal_the_model_gardens_tokenizer():
+    root = pathlib.Path(__file__).parents[1] / "../shared/data"
+    folder = pathlib.Path(os.environ.get("MOBILEBERT_DATA", root))
+    if not folder.is_dir():
+        pytest.skip(f"MOBILEBERT_DATA: no folder {folder}")
+    vocab_file = str(folder / "vocab/vocab.txt")
+    texts = [
+        line
+        for name in ("text/sample_text.txt", "glue/CoLA/dev.tsv")
+        for line in (folder / name).read_text(encoding="utf-8").splitlines()
+    ]
+    tokenizer = tokenization.WordPieceTokenizer(vocab_file)
+    reference = garden_tokenization.FullTokenizer(vocab_file)
+    assert _tokens(tokenizer, texts) == [reference.tokenize(t) for t in texts]

@@ -101,26 +101,21 @@ class Statistics:
     def table(self) -> list[tuple[str, str]]:
         """Returns (name, value) rows to print."""
         counts = self._counts
-        pieces = counts["tokens"] - _SPECIAL_TOKENS_PER_PAIR * self.instances
-        replaced = counts["predictions"] - counts["masked"] - counts["kept"]
-
-        def share(part, whole):
-            return f"{part / max(1, whole):.2%}"
-
+        instances, predictions = counts["instances"], counts["predictions"]
+        pieces = counts["tokens"] - _SPECIAL_TOKENS_PER_PAIR * instances
+        replaced = predictions - counts["masked"] - counts["kept"]
+        mean_length = counts["tokens"] / instances
         return [
-            ("instances", f"{self.instances:,}"),
-            ("mean length", f"{counts['tokens'] / self.instances:.2f}"),
-            ("of full length", share(counts["full"], self.instances)),
-            (
-                "predictions per instance",
-                f"{counts['predictions'] / self.instances:.2f}",
-            ),
-            ("predicted tokens", share(counts["predictions"], pieces)),
-            ("  replaced by [MASK]", _of(share, counts, counts["masked"])),
-            ("  kept", _of(share, counts, counts["kept"])),
-            ("  replaced at random", _of(share, counts, replaced)),
-            ("random next", share(counts["random_next"], self.instances)),
-            ("[UNK] tokens", share(counts["unknown"], pieces)),
+            ("instances", f"{instances:,}"),
+            ("mean length", f"{mean_length:.2f}"),
+            ("of full length", f"{counts['full'] / instances:.2%}"),
+            ("predictions per instance", f"{predictions / instances:.2f}"),
+            ("predicted tokens", f"{predictions / pieces:.2%}"),
+            ("  replaced by [MASK]", f"{counts['masked'] / predictions:.2%}"),
+            ("  kept", f"{counts['kept'] / predictions:.2%}"),
+            ("  replaced at random", f"{replaced / predictions:.2%}"),
+            ("random next", f"{counts['random_next'] / instances:.2%}"),
+            ("[UNK] tokens", f"{counts['unknown'] / pieces:.2%}"),
         ]
 
 
@@ -269,7 +264,3 @@ def _plan(corpus, options):
 def _blocks(pairs):
     for start in range(0, len(pairs), _PAIRS_PER_BLOCK):
         yield pairs[start : start + _PAIRS_PER_BLOCK]
-
-
-def _of(share, counts, part):
-    return share(part, counts["predictions"])

@@ -10,10 +10,12 @@ from tensorflow_text.tools.wordpiece_vocab import bert_vocab_from_dataset
 from mobilebert_tf import files
 from mobilebert_tf import tokenization
 
-# The special tokens and both forms of each ASCII letter and digit.
+# Room for the special tokens and both forms of the letters and digits.
 MIN_SIZE = 100
 
 _SENTENCES_PER_CALL = 2048
+
+_NO_TEXT = "got no text in the input files, expected some words"
 
 
 def learn(
@@ -25,14 +27,15 @@ def learn(
 
     Args:
         documents: sentences of each document.
-        size: largest number of tokens; the learner stops within 5 % below.
+        size: largest number of tokens; the learner aims at 5 % below or less.
         lower_case: for uncased models.
 
     Returns:
         The tokens, special ones first.
 
     Raises:
-        ValueError: if `size` is too small or there is no text.
+        ValueError: if there is no text, or `size` is too small for both forms
+            (alone and as a suffix) of each of its characters.
     """
     if size < MIN_SIZE:
         raise ValueError(
@@ -40,7 +43,7 @@ def learn(
         )
     sentences = [sentence for document in documents for sentence in document]
     if not sentences:
-        raise ValueError("got no text in the input files, expected some words")
+        raise ValueError(_NO_TEXT)
     dataset = (
         tf.data.Dataset.from_tensor_slices(sentences)
         .batch(_SENTENCES_PER_CALL)
@@ -51,9 +54,18 @@ def learn(
         size,
         len(sentences),
     )
-    return bert_vocab_from_dataset.bert_vocab_from_dataset(
-        dataset, size, list(tokenization.SPECIAL_TOKENS)
-    )
+    try:
+        tokens = bert_vocab_from_dataset.bert_vocab_from_dataset(
+            dataset, size, list(tokenization.SPECIAL_TOKENS)
+        )
+    except StopIteration:  # the learner's answer to a text without words
+        raise ValueError(_NO_TEXT) from None
+    if len(tokens) > size:
+        raise ValueError(
+            f"--learn_vocab_size: got {size}, expected at least {len(tokens)} "
+            "for the characters of this text"
+        )
+    return tokens
 
 
 def write(tokens: Sequence[str], path: str) -> None:

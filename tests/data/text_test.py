@@ -123,4 +123,4 @@ def test_real_books_are_recognised(real_data):
         assert text.guess_format(lines)[0] == text.BOOK, path
         documents = list(text.read_documents(path))
         lengths = [len(s) for document in documents for s in document]
-        assert 40 < sum(lengths) / len(lengths) < 300, path
+        assert 20 < sum(lengths) / len(lengths) < 300, path
