@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import small_models
+from ai_edge_litert import interpreter as litert
 
 from export import calibration
 from export import inference_graph
@@ -82,6 +83,15 @@ def test_int8_weights_are_per_channel_and_embeddings_int8(micro):
             assert file.tensors[operator.inputs[0]].type == "INT8"
     largest = max(file.tensors, key=lambda t: np.prod(t.shape))
     assert largest.shape == (8000, 64)
+
+
+def test_xnnpack_takes_the_whole_file_in_one_partition(micro):
+    """Each further partition converts and copies: 3 times the latency."""
+    interpreter = litert.Interpreter(model_content=micro[2])
+    interpreter.allocate_tensors()
+    operators = interpreter._get_ops_details()
+    names = [operator["op_name"] for operator in operators]
+    assert names.count("DELEGATE") == 1
 
 
 def test_keys_and_values_have_zero_point_0(micro):
