@@ -18,6 +18,7 @@ from absl import logging
 from official.core import base_trainer
 from official.core import config_definitions
 
+from mobilebert_tf import model_directory
 from mobilebert_tf.distillation import schedule
 
 METRICS_FILE = "metrics.jsonl"
@@ -42,6 +43,18 @@ class StageTrainer(base_trainer.Trainer):
             global_step=self.global_step,
             **{f"optimizer_{stage_name}": self.optimizer},
         )
+
+
+class _CheckpointManager(tf.train.CheckpointManager):
+    """Restores the model whole, and of the rest what the checkpoint has."""
+
+    def restore_or_initialize(self):
+        if self.latest_checkpoint is None:
+            return super().restore_or_initialize()
+        model_directory.restore(self.checkpoint.model, self.latest_checkpoint)
+        status = self.checkpoint.restore(self.latest_checkpoint)
+        status.expect_partial()  # Another stage's optimizer state is left.
+        return self.latest_checkpoint
 
 
 def run_stages(
@@ -114,7 +127,7 @@ def evaluate_model(params, task, stage, model_dir: str) -> dict[str, float]:
         train=False,
         stage_name=stage.name,
     )
-    manager = tf.train.CheckpointManager(
+    manager = _CheckpointManager(
         trainer.checkpoint, model_dir, max_to_keep=None
     )
     with _quiet_orbit():
@@ -171,7 +184,7 @@ def _run_stage(
         evaluate=evaluate,
         stage_name=stage.name,
     )
-    manager = tf.train.CheckpointManager(
+    manager = _CheckpointManager(
         trainer.checkpoint,
         model_dir,
         max_to_keep=params.trainer.max_to_keep,

@@ -8,7 +8,7 @@ from sklearn import metrics
 _METRICS = {
     "accuracy": metrics.accuracy_score,
     "f1": metrics.f1_score,
-    "matthews_corrcoef": metrics.matthews_corrcoef,
+    "matthews_correlation": metrics.matthews_corrcoef,
 }
 
 
@@ -18,12 +18,12 @@ def compute(
     """Computes metrics of predicted class ids.
 
     Args:
-        names: among "accuracy", "f1" (of class 1) and "matthews_corrcoef".
+        names: among "accuracy", "f1" (of class 1) and "matthews_correlation".
         labels: int [N], true class ids.
         predictions: int [N], predicted class ids.
 
     Returns:
-        Metric name to value, in [0, 1] ([-1, 1] for matthews_corrcoef).
+        Metric name to value, in [0, 1] ([-1, 1] for matthews_correlation).
 
     Raises:
         ValueError: for an unknown name, no examples, or unequal lengths.
