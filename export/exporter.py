@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import shutil
 import time
 from collections.abc import Sequence
 
@@ -126,7 +125,7 @@ def export(options: Options) -> Result:
         if options.max_seq_length is None
         else options.max_seq_length
     )
-    inference_graph.check_sequence_length(length, trained.config)
+    trained.config.check_sequence_length(length, "max_seq_length")
     task = glue.get_task(options.task_name or info.task_name)
     data_dir = files.require_directory(
         options.data_dir or info.data_dir, "data_dir"
@@ -266,11 +265,10 @@ def _check_options(options):
 
 
 def _write_vocabulary_and_labels(options, labels):
-    source = os.path.join(options.model_dir, model_directory.VOCAB_FILE)
-    target = os.path.join(options.output, VOCAB_FILE)
-    if os.path.abspath(source) != os.path.abspath(target):
-        with files.atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)
+    files.copy(
+        os.path.join(options.model_dir, model_directory.VOCAB_FILE),
+        os.path.join(options.output, VOCAB_FILE),
+    )
     files.write_text(
         os.path.join(options.output, LABELS_FILE),
         "".join(f"{label}\n" for label in labels),

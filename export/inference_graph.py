@@ -98,7 +98,7 @@ class EncoderGraph:
         weights: weights_lib.Encoder,
         sequence_length: int,
     ):
-        check_sequence_length(sequence_length, config)
+        config.check_sequence_length(sequence_length, "max_seq_length")
         self.config = config
         self.weights = weights
         self.sequence_length = sequence_length
@@ -340,18 +340,6 @@ def classifier_module(model, sequence_length: int) -> tf.Module:
         sequence_length,
         head,
     )
-
-
-def check_sequence_length(
-    sequence_length: int, config: config_lib.MobileBertConfig
-) -> None:
-    """Raises ValueError unless the position table covers the length."""
-    limit = config.max_position_embeddings
-    if not 1 <= sequence_length <= limit:
-        raise ValueError(
-            f"max_seq_length: expected 1 to max_position_embeddings={limit}, "
-            f"got {sequence_length}"
-        )
 
 
 def _dense(inputs, dense, name):

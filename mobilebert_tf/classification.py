@@ -97,9 +97,7 @@ def _train(params, model_dir, evaluate):
             config.model.lower_case,
         )
         tokenizer = networks.tokenizer(config.model)
-    networks.check_sequence_length(
-        network, config.max_seq_length, "task.max_seq_length"
-    )
+    network.check_sequence_length(config.max_seq_length, "task.max_seq_length")
     train = _features(config, task_spec, "train", tokenizer)
     dev = _features(config, task_spec, "dev", tokenizer) if evaluate else None
 

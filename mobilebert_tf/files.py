@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 
@@ -49,6 +50,13 @@ def write_bytes(path: str, data: bytes) -> None:
     with atomic_path(path) as temporary:
         with open(temporary, "wb") as stream:
             stream.write(data)
+
+
+def copy(source: str, target: str) -> None:
+    """Copies a file, whole or not at all; onto itself is a no-op."""
+    if os.path.abspath(source) != os.path.abspath(target):
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
 
 
 def require_file(path: str | None, flag: str) -> str:

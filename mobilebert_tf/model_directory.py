@@ -14,7 +14,6 @@ checkpoint can be evaluated and exported without the command that made it.
 import dataclasses
 import json
 import os
-import shutil
 
 import tensorflow as tf
 
@@ -99,10 +98,7 @@ def write(
         os.path.join(model_dir, INFO_FILE),
         json.dumps(dataclasses.asdict(info), indent=2) + "\n",
     )
-    target = os.path.join(model_dir, VOCAB_FILE)
-    if os.path.abspath(vocab_file) != os.path.abspath(target):
-        with files.atomic_path(target) as temporary:
-            shutil.copyfile(vocab_file, temporary)
+    files.copy(vocab_file, os.path.join(model_dir, VOCAB_FILE))
 
 
 def read_config(model_dir: str) -> config_lib.MobileBertConfig:

@@ -47,8 +47,8 @@ def run(
         (task.train_data, "train_data"),
         (task.validation_data, "validation_data"),
     ):
-        networks.check_sequence_length(
-            network, data.max_seq_length, f"task.{key}.max_seq_length"
+        network.check_sequence_length(
+            data.max_seq_length, f"task.{key}.max_seq_length"
         )
     evaluate = bool(task.validation_data.input_path)
     if train:

@@ -93,6 +93,14 @@ class MobileBertConfig:
         """Width of one attention head."""
         return self.block_size // self.num_attention_heads
 
+    def check_sequence_length(self, length: int, key: str) -> None:
+        """Raises ValueError, naming `key`, if `length` has no positions."""
+        if not 1 <= length <= self.max_position_embeddings:
+            raise ValueError(
+                f"{key}: expected 1 to max_position_embeddings="
+                f"{self.max_position_embeddings}, got {length}"
+            )
+
     def to_dict(self) -> dict:
         """Returns the fields as a dict, for JSON."""
         return dataclasses.asdict(self)

@@ -51,14 +51,3 @@ def tokenizer(
     return tokenization.WordPieceTokenizer(
         params.vocab_file, lower_case=params.lower_case
     )
-
-
-def check_sequence_length(
-    network: config_lib.MobileBertConfig, length: int, key: str
-) -> None:
-    """Raises ValueError if sequences of `length` tokens have no positions."""
-    if not 1 <= length <= network.max_position_embeddings:
-        raise ValueError(
-            f"{key}={length}: expected 1 to max_position_embeddings="
-            f"{network.max_position_embeddings}"
-        )

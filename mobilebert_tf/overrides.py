@@ -1,0 +1,125 @@
+"""Strict replacement of fields in nested configurations."""
+
+import difflib
+
+import yaml
+from official.modeling.hyperparams import base_config
+
+from mobilebert_tf import files
+
+
+def read_yaml(path: str) -> dict:
+    """Reads a mapping from a YAML file; an empty file is an empty mapping.
+
+    Raises:
+        ValueError: if the file is absent, or no YAML mapping.
+    """
+    files.require_file(path, "config_file")
+    with open(path, encoding="utf-8") as stream:
+        try:
+            values = yaml.safe_load(stream)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path}: not YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{path}: expected a mapping, got {type(values).__name__}"
+        )
+    return values
+
+
+def parse(text: str) -> dict:
+    """Parses "a.b=1,c.d=x", or a mapping in JSON or YAML braces.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if text.lstrip().startswith("{"):
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--params_override: {error}") from error
+    values = {}
+    for item in text.split(","):
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise ValueError(
+                f"--params_override: expected key=value, got {item!r}"
+            )
+        _merge(values, nested(key.strip(), yaml.safe_load(value)))
+    return values
+
+
+def nested(key: str, value: object) -> dict:
+    """Returns {"a": {"b": value}} for the dotted key "a.b"."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _merge(target, values):
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(target.get(key), dict):
+            _merge(target[key], value)
+        else:
+            target[key] = value
+
+
+def apply(params: base_config.Config, values: dict, source: str) -> None:
+    """Replaces fields of `params`, all or none.
+
+    Args:
+        params: modified in place.
+        values: nested mapping of fields.
+        source: where `values` come from, for messages.
+
+    Raises:
+        ValueError: for an unknown key or a value of the wrong type.
+    """
+    _check(params, values, source, prefix="")
+    params.override(values, is_strict=True)
+
+
+def _check(params, values, source, prefix):
+    """Raises ValueError for a key or type that `params` does not have."""
+    known = params.as_dict()
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
+            raise ValueError(f"{source}: unknown key {path!r}{hint}")
+        current = getattr(params, key)
+        if isinstance(current, base_config.Config):
+            if not isinstance(value, dict):
+                raise ValueError(
+                    f"{source}: {path}: expected a mapping, got {value!r}"
+                )
+            _check(current, value, source, prefix=f"{path}.")
+        else:
+            values[key] = _convert(current, value, f"{source}: {path}")
+
+
+def _convert(current, value, where):
+    """Returns `value` in the type of the default `current`."""
+    if current is None or value is None:
+        return value
+    if isinstance(current, float) and isinstance(value, str):
+        # YAML 1.1 reads 1e-4, without a dot, as a string.
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError(
+                f"{where}: expected a number, got {value!r}"
+            ) from None
+    if isinstance(current, float) and type(value) is int:
+        return float(value)
+    if isinstance(current, list | tuple):
+        if isinstance(value, list | tuple):
+            return list(value)
+    elif type(value) is type(current):
+        return value
+    raise ValueError(
+        f"{where}: expected {type(current).__name__}, got {value!r}"
+    )
