@@ -9,18 +9,22 @@ class ConfiguredLayer(tf_keras.layers.Layer):
     """A layer whose constructor takes a MobileBertConfig and serialises it.
 
     Args:
-        config: MobileBertConfig, or its dict form as found in get_config.
+        config: MobileBertConfig.
         **kwargs: of tf_keras.layers.Layer.
     """
 
     def __init__(self, config, **kwargs):
         super().__init__(**kwargs)
-        if isinstance(config, dict):
-            config = config_lib.MobileBertConfig.from_dict(config)
         self.config = config
 
     def get_config(self):
         return {**super().get_config(), "config": self.config.to_dict()}
+
+    @classmethod
+    def from_config(cls, config):
+        # Here, not in __init__: subclasses read fields of what they are given.
+        network = config_lib.MobileBertConfig.from_dict(config["config"])
+        return cls(**{**config, "config": network})
 
 
 def kernel_initializer(config: config_lib.MobileBertConfig):

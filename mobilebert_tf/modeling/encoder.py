@@ -105,3 +105,8 @@ class MobileBertEncoder(tf_keras.Model):
     def from_config(cls, config, custom_objects=None):
         del custom_objects
         return cls(**config)
+
+    def build_from_config(self, config):
+        # Keras would try float inputs, which are no ids.
+        del config
+        self.build_weights()

@@ -33,6 +33,11 @@ class _Model(tf_keras.Model):
         del custom_objects
         return cls(**config)
 
+    def build_from_config(self, config):
+        # Keras would try float inputs, which are no ids.
+        del config
+        self.build_weights()
+
 
 @tf_keras.utils.register_keras_serializable(package="mobilebert_tf")
 class MobileBertForPreTraining(_Model):
