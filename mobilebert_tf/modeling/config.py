@@ -169,7 +169,25 @@ class MobileBertConfig:
                 raise ValueError(f"{name}: expected an integer, got {value!r}")
             if value < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        rates = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+        for name in (*rates, "initializer_range"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name}: expected a number, got {value!r}")
+        # A quoted "false" would count as true.
+        for name in (
+            "trigram_input",
+            "use_bottleneck",
+            "use_bottleneck_attention",
+            "key_query_shared_bottleneck",
+            "classifier_activation",
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ValueError(
+                    f"{name}: expected true or false, got {value!r}"
+                )
+        for name in rates:
             value = getattr(self, name)
             if not 0.0 <= value < 1.0:
                 raise ValueError(f"{name}: expected [0, 1), got {value}")
