@@ -71,7 +71,8 @@ def feature_map_transfer(
         student: float [B, S, H], the same block's.
         input_mask: int [B, S]; padding positions do not count.
     """
-    difference = tf.stop_gradient(teacher) - student
+    teacher = tf.cast(tf.stop_gradient(teacher), tf.float32)
+    difference = teacher - tf.cast(student, tf.float32)
     squares = tf.reduce_mean(tf.square(difference), axis=-1)  # [B, S]
     return _weighted_mean(squares, input_mask)
 
