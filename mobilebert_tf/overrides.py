@@ -4,6 +4,7 @@ import difflib
 
 import yaml
 from official.modeling.hyperparams import base_config
+from official.modeling.hyperparams import oneof
 
 from mobilebert_tf import files
 
@@ -18,7 +19,7 @@ def read_yaml(path: str) -> dict:
     with open(path, encoding="utf-8") as stream:
         try:
             values = yaml.safe_load(stream)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not YAML: {error}") from error
     if values is None:
         return {}
@@ -47,7 +48,14 @@ def parse(text: str) -> dict:
             raise ValueError(
                 f"--params_override: expected key=value, got {item!r}"
             )
-        _merge(values, nested(key.strip(), yaml.safe_load(value)))
+        try:
+            value = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(
+                f"--params_override: {item}: {error}; use braces around a "
+                "mapping with lists"
+            ) from error
+        _merge(values, nested(key.strip(), value))
     return values
 
 
@@ -83,13 +91,18 @@ def apply(params: base_config.Config, values: dict, source: str) -> None:
 
 def _check(params, values, source, prefix):
     """Raises ValueError for a key or type that `params` does not have."""
-    known = params.as_dict()
+    # Not as_dict(): of alternatives, it has the chosen one alone.
+    known = [name for name in vars(params) if name not in params.RESERVED_ATTR]
     for key, value in values.items():
         path = f"{prefix}{key}"
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"; did you mean {prefix}{near[0]}?" if near else ""
             raise ValueError(f"{source}: unknown key {path!r}{hint}")
+        if isinstance(params, oneof.OneOfConfig) and key == "type":
+            _check_type(
+                value, [name for name in known if name != key], source, path
+            )
         current = getattr(params, key)
         if isinstance(current, base_config.Config):
             if not isinstance(value, dict):
@@ -99,6 +112,14 @@ def _check(params, values, source, prefix):
             _check(current, value, source, prefix=f"{path}.")
         else:
             values[key] = _convert(current, value, f"{source}: {path}")
+
+
+def _check_type(value, known, source, path):
+    if value is not None and value not in known:
+        raise ValueError(
+            f"{source}: {path}: expected one of {', '.join(known)}, "
+            f"got {value!r}"
+        )
 
 
 def _convert(current, value, where):
