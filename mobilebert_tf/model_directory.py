@@ -193,7 +193,8 @@ def restore(model, checkpoint: str) -> None:
     """Restores the `model` item of `checkpoint`, all of it.
 
     Raises:
-        ValueError: if a variable of the model is missing or has another shape.
+        ValueError: if the checkpoint is damaged, or if a variable of the model
+            is missing or has another shape.
     """
     reader = tf.train.Checkpoint(model=model)
     try:
@@ -203,4 +204,11 @@ def restore(model, checkpoint: str) -> None:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"{checkpoint}: does not fit the model: {reason}"
+        ) from error
+    except (IndexError, tf.errors.OpError) as error:
+        # TensorFlow's message says what is wrong, but not with which file; a
+        # file that ends too early is an IndexError.
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{checkpoint}: not a whole checkpoint: {reason}"
         ) from error
