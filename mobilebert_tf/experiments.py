@@ -316,7 +316,7 @@ def complete_optimizer_config(
             warmup.warmup_steps = warmup_steps
         if not warmup.warmup_steps:
             config.warmup.type = None
-        elif warmup.warmup_steps >= num_steps:
+        elif 1 < num_steps <= warmup.warmup_steps:
             logging.warning(
                 "warm-up of %d steps never ends within %d steps",
                 warmup.warmup_steps,

@@ -18,6 +18,7 @@ from absl import logging
 from official.core import base_trainer
 from official.core import config_definitions
 
+from mobilebert_tf import experiments
 from mobilebert_tf import model_directory
 from mobilebert_tf.distillation import schedule
 
@@ -118,12 +119,15 @@ def run_stages(
 
 def evaluate_model(params, task, stage, model_dir: str) -> dict[str, float]:
     """Evaluates the newest checkpoint of `model_dir` on validation data."""
-    model = task.build_model()
+    # The Garden's trainer asks for an optimizer; none of its steps is taken.
+    optimizer_config = experiments.complete_optimizer_config(
+        params.trainer.optimizer_config, num_steps=1
+    )
     trainer = StageTrainer(
         params,
         task,
-        model=model,
-        optimizer=task.create_optimizer(params.trainer.optimizer_config),
+        model=task.build_model(),
+        optimizer=task.create_optimizer(optimizer_config),
         train=False,
         stage_name=stage.name,
     )
