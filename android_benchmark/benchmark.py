@@ -117,6 +117,12 @@ def _select_target(config, progress):
         if len(usable) != 1:
             progress(f"device auto: host ({len(usable)} usable adb devices)")
             return host.Host(config)
+        if not config.benchmark_model:
+            progress(
+                f"device auto: host (--benchmark_model, which {usable[0]} "
+                "needs, is not given)"
+            )
+            return host.Host(config)
         progress(f"device auto: {usable[0]}, the only usable adb device")
         serial = usable[0]
     else:

@@ -25,7 +25,8 @@ class BenchmarkConfig:
     Attributes:
         models: .tflite files.
         device: "host", an adb serial, "adb" (the one attached device) or
-            "auto" (the attached adb device if exactly one, else the host).
+            "auto" (the attached adb device if exactly one and there is a
+            `benchmark_model`, else the host).
         threads: thread counts to measure.
         warmup_runs: fewest inferences before the measurement; the host makes
             at least one, to report the first inference apart.
@@ -39,8 +40,8 @@ class BenchmarkConfig:
         benchmark_model: LiteRT's benchmark_model binary for the device.
         adb: the adb executable; default: $ADB, then adb on PATH.
         core_mask: cores to run on, as a hexadecimal mask or as a name in
-            `core_masks`; default: on a device no pinning, on the host as many
-            cores as threads.
+            `core_masks`, with a core for each of the most threads; default:
+            on a device no pinning, on the host as many cores as threads.
         core_masks: names for hexadecimal masks of the device.
         seed: of the random input values.
         output: folder of the results; None or "" writes nothing.
@@ -69,14 +70,16 @@ class BenchmarkConfig:
                 raise ValueError(
                     f"{name}: expected a non-empty list, got {value!r}"
                 )
-            if len(set(value)) != len(value):
-                raise ValueError(f"{name}: each may be given once: {value!r}")
             object.__setattr__(self, name, tuple(value))
         for name, value in (("models", self.models), ("device", [self.device])):
             for item in value:
                 _check(name, item, isinstance(item, str) and item, "a name")
         for threads in self.threads:
             _check("threads", threads, _is_int(threads, 1), "integers >= 1")
+        for name in ("models", "threads"):
+            value = list(getattr(self, name))
+            if len(set(value)) != len(value):
+                raise ValueError(f"{name}: each may be given once: {value!r}")
         for name, least in (
             ("warmup_runs", 0),
             ("num_runs", 1),
@@ -104,7 +107,7 @@ class BenchmarkConfig:
     @property
     def core_mask_bits(self) -> int | None:
         """The core mask as a number, bit i for core i; None if not set."""
-        if not self.core_mask:
+        if self.core_mask in (None, ""):
             return None
         return int(self.core_masks.get(self.core_mask, self.core_mask), 16)
 
@@ -121,9 +124,19 @@ class BenchmarkConfig:
                     f"core_masks: the name {name!r} reads as a mask; choose "
                     "one that is not hexadecimal"
                 )
-        if self.core_mask and self.core_mask not in self.core_masks:
-            names = ", ".join(map(str, self.core_masks))
-            _check_mask("core_mask", self.core_mask, names)
+        mask = self.core_mask
+        if mask in (None, ""):
+            return
+        if not isinstance(mask, str) or mask not in self.core_masks:
+            _check_mask("core_mask", mask, ", ".join(map(str, self.core_masks)))
+        cores = self.core_mask_bits.bit_count()
+        if max(self.threads) > cores:
+            # Threads that take turns on a core are no figure of the device.
+            raise ValueError(
+                f"threads={max(self.threads)}: more than the cores of "
+                f"core_mask={mask}, which has {cores}; lower --threads or "
+                "widen --core_mask"
+            )
 
 
 def load(

@@ -115,7 +115,9 @@ def choose_cores(
     taken last, so that two threads do not halve each other's speed.
 
     Raises:
-        ValueError: if there are too few cores or the mask names others.
+        ValueError: if the mask names cores that are not available, or without
+            a mask there are fewer cores than threads. (BenchmarkConfig has
+            checked that a mask has enough.)
     """
     if mask_bits is not None:
         cores = {i for i in range(mask_bits.bit_length()) if mask_bits >> i & 1}

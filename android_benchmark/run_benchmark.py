@@ -26,7 +26,8 @@ _OVERRIDES = (
         "device",
         None,
         "host, an adb serial, adb (the one attached device), or auto (the "
-        "attached device if exactly one, else host). Default: auto.",
+        "attached device if exactly one and --benchmark_model is given, else "
+        "host). Default: auto.",
     ),
     flags.DEFINE_list("threads", None, "Comma-separated thread counts."),
     flags.DEFINE_integer("warmup_runs", None, "Fewest warm-up inferences."),

@@ -34,7 +34,7 @@ def test_every_device_file_loads():
         assert config.core_mask_bits
     pixel = benchmark_config.load(
         str(_DEVICES / "pixel_4.yaml"),
-        {"models": ["a"], "core_mask": "prime_only"},
+        {"models": ["a"], "core_mask": "prime_only", "threads": [1]},
     )
     assert pixel.core_mask_bits == 1 << 7
 
@@ -49,6 +49,8 @@ def test_every_device_file_loads():
         ("threads: [0]", "threads: expected integers >= 1, got 0"),
         ("threads: [true]", "threads: expected integers >= 1, got True"),
         ("threads: [1, 1]", "threads: each may be given once"),
+        ("threads: [[1, 4]]", r"threads: expected integers >= 1, got \[1, 4"),
+        ("models: [{a: b}]", "models: expected a name, got {'a': 'b'}"),
         ("rounds: 0", "rounds: expected an integer >= 1, got 0"),
         ("num_runs: 1.5", "num_runs: expected an integer >= 1, got 1.5"),
         ("min_secs: x", "min_secs: expected seconds >= 0, got 'x'"),
@@ -56,6 +58,8 @@ def test_every_device_file_loads():
         ("device: 5", "device: expected a name, got 5"),
         ("core_mask: 80", 'quoted hexadecimal mask such as "f0".*got 80'),
         ('core_mask: "0"', "core_mask: expected a quoted"),
+        ("core_mask: [1]", r"core_mask: expected a quoted.*got \[1\]"),
+        ("core_mask: 0", "core_mask: expected a quoted.*got 0"),
         ("core_mask: big\ncore_masks: {all: ff}", "or one of all, got 'big'"),
         ("core_masks: {ff: f0}", "'ff' reads as a mask"),
         ("core_masks: [f0]", "core_masks: expected names"),
@@ -64,7 +68,19 @@ def test_every_device_file_loads():
 def test_a_wrong_file_is_one_clear_error(tmp_path, text, message):
     path = _file(tmp_path, text)
     with pytest.raises(ValueError, match=message):
-        benchmark_config.load(path, {"models": ["a"]})
+        benchmark_config.load(
+            path, {"models": None if "models" in text else ["a"]}
+        )
+
+
+def test_a_core_mask_has_a_core_for_each_thread():
+    values = {"models": ["a"], "core_mask": "70"}
+    config = benchmark_config.load(None, values | {"threads": [1, 3]})
+    assert config.core_mask_bits == 0x70
+    with pytest.raises(
+        ValueError, match="^threads=4: more than the cores.*70, which has 3;"
+    ):
+        benchmark_config.load(None, values | {"threads": [1, 4]})
 
 
 def test_models_and_file_must_exist():

@@ -213,6 +213,10 @@ def test_auto_takes_the_only_device_else_the_host(connect, config):
     finished = benchmark.run(auto, lines.append)
     assert finished.rounds[0].device == device.serial
     assert device.serial in lines[0]
+    lines.clear()
+    without = dataclasses.replace(auto, benchmark_model=None)
+    assert benchmark.run(without, lines.append).rounds[0].device == "host"
+    assert "device auto: host (--benchmark_model, which" in lines[0]
 
 
 def _wait_for_end(pid):

@@ -70,6 +70,10 @@ def test_a_failed_model_is_a_failed_run_with_the_others_measured(
         ([], "--models is required"),
         (["--models={0}", "--threads=two"], "--threads=two: expected integers"),
         (["--models={0}", "--threads=4096"], "threads=4096: this machine"),
+        (
+            ["--models={0}", "--threads=2", "--core_mask=1"],
+            "threads=2: more than the cores of core_mask=1, which has 1",
+        ),
         (["--models={0}", "--config_file=no.yaml"], "no such file"),
         (["--models={0}", "stray"], "unexpected argument 'stray'"),
     ],
