@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from export import calibration
 from export import inference_graph
@@ -141,10 +142,10 @@ def export(options: Options) -> Result:
 
     print(f"Exporting {trained.checkpoint}", flush=True)
     dev = features(glue.read_examples(task.name, data_dir, glue.DEV))
+    # Before Keras' minutes: what cannot be written is told at once.
+    _write_vocabulary_and_labels(options, info.labels)
     print(f"Running Keras on {len(dev['label_ids'])} examples", flush=True)
     reference = verification.predict_keras(trained.model, dev)
-    os.makedirs(options.output, exist_ok=True)
-    _write_vocabulary_and_labels(options, info.labels)
 
     maker = _Maker(options, trained.model, length, task, data_dir, features)
     variants = []
@@ -233,12 +234,22 @@ def _make_and_verify(name, path, maker, dev, reference, task, options):
             task.metrics,
             options.max_metric_drop,
         )
-    except (ValueError, OSError, RuntimeError) as error:
+    except (
+        ValueError,
+        OSError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        tf.errors.OpError,
+    ) as error:
         # Neither a file that cannot run nor one of an earlier run may pass
         # for this run's.
         with contextlib.suppress(FileNotFoundError):
             os.remove(path)
         reason = cli.one_line(error)
+        if isinstance(error, KeyError | TypeError):
+            # Their text alone, such as 'serve', says little.
+            reason = f"{type(error).__name__}: {reason}"
         print(f"{name} failed: {reason}", flush=True)
         return Variant(name, path, error=reason)
     return Variant(name, path, len(content), seconds, outputs, verdict)
@@ -256,8 +267,7 @@ def _check_options(options):
             f"variants: got none, expected some of "
             f"{', '.join(quantization.VARIANTS)}"
         )
-    if not options.output:
-        raise ValueError("--output is required: got nothing, expected a folder")
+    files.require_writable_directory(options.output, "output")
     for name in ("calibration_examples", "num_threads"):
         value = getattr(options, name)
         if value < 1:

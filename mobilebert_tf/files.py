@@ -59,6 +59,40 @@ def copy(source: str, target: str) -> None:
             shutil.copyfile(source, temporary)
 
 
+def require_writable_file(path: str | None, flag: str) -> str:
+    """Returns `path` if a file can be written there; writes nothing.
+
+    Args:
+        path: what the user gave.
+        flag: name of the flag or key it came from, for the message.
+
+    Raises:
+        ValueError: if `path` is empty or a directory, or the folder that it
+            or its missing folders would be made in is no writable one.
+    """
+    if not path:
+        raise ValueError(f"--{flag} is required: got nothing, expected a file")
+    if os.path.isdir(path):
+        raise ValueError(f"--{flag}={path}: expected a file, got a directory")
+    _require_writable(os.path.dirname(os.path.abspath(path)), path, flag)
+    return path
+
+
+def require_writable_directory(path: str | None, flag: str) -> str:
+    """Returns `path` if files can be written below it; writes nothing.
+
+    Raises:
+        ValueError: if `path` is empty, or it or the folder that it would be
+            made in is no writable folder.
+    """
+    if not path:
+        raise ValueError(
+            f"--{flag} is required: got nothing, expected a folder"
+        )
+    _require_writable(os.path.abspath(path), path, flag)
+    return path
+
+
 def require_file(path: str | None, flag: str) -> str:
     """Returns `path` if it is a readable file.
 
@@ -93,3 +127,16 @@ def require_directory(path: str | None, flag: str) -> str:
         kind = "a file" if os.path.exists(path) else "no such directory"
         raise ValueError(f"--{flag}={path}: expected a directory, got {kind}")
     return path
+
+
+def _require_writable(folder, path, flag):
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        raise ValueError(
+            f"--{flag}={path}: cannot be written: {folder} is no directory"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"--{flag}={path}: cannot be written: permission denied in {folder}"
+        )

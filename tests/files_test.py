@@ -108,6 +108,47 @@ def test_require_readable_file(tmp_path, monkeypatch):
         files.require_file(str(path), "input")
 
 
+@pytest.mark.parametrize(
+    "require, kind",
+    [
+        (files.require_writable_file, "file"),
+        (files.require_writable_directory, "folder"),
+    ],
+)
+def test_require_writable(tmp_path, monkeypatch, require, kind):
+    path = tmp_path / "file"
+    path.write_text("x")
+    new = str(tmp_path / "a" / "b")
+    assert require(new, "output") == new
+    assert os.listdir(tmp_path) == ["file"]
+    with pytest.raises(ValueError, match=f"--output is required.* a {kind}"):
+        require("", "output")
+    with pytest.raises(ValueError) as info:
+        require(f"{path}/x", "output")
+    assert str(info.value) == (
+        f"--output={path}/x: cannot be written: {path} is no directory"
+    )
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(
+        ValueError, match=f"--output={new}: .*denied in {tmp_path}$"
+    ):
+        require(new, "output")
+
+
+def test_a_file_to_write_is_no_directory_and_the_reverse(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("x")
+    assert files.require_writable_file(str(path), "o") == str(path)
+    with pytest.raises(
+        ValueError, match=f"--o={tmp_path}: expected a file, got"
+    ):
+        files.require_writable_file(str(tmp_path), "o")
+    folder = str(tmp_path)
+    assert files.require_writable_directory(folder, "o") == folder
+    with pytest.raises(ValueError, match=f"{path} is no directory"):
+        files.require_writable_directory(str(path), "o")
+
+
 def test_require_directory(tmp_path):
     path = tmp_path / "in.txt"
     path.write_text("x")

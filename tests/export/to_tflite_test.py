@@ -1,6 +1,7 @@
 """The binary, end to end, and every way it can be misused."""
 
 import dataclasses
+import html
 import json
 import os
 import pathlib
@@ -11,12 +12,14 @@ import sys
 import numpy as np
 import pytest
 import small_models
+import tensorflow as tf
 from ai_edge_litert import interpreter as litert
 
 from export import exporter
 from export import inference_graph
 from export import quantization
 from export import report
+from export import verification
 from mobilebert_tf import model_directory
 
 BINARY = pathlib.Path(exporter.__file__).with_name("to_tflite.py")
@@ -202,9 +205,24 @@ def test_drop_beyond_the_threshold_fails_but_is_reported(model_dir, tmp_path):
     assert "FAIL: accuracy drops" in (output / "report.html").read_text()
 
 
-def test_failed_variant_leaves_the_others(model_dir, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (ValueError("no such scale"), "no such scale"),
+        (KeyError("serve"), "KeyError: 'serve'"),
+        (TypeError("not a number"), "TypeError: not a number"),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "no memory"),
+            "no memory",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_failed_variant_leaves_the_others(
+    model_dir, tmp_path, monkeypatch, error, reason
+):
     def refuse(*args):
-        raise ValueError("quantization failed: no such scale")
+        raise error
 
     monkeypatch.setattr(quantization, "quantize", refuse)
     stale = tmp_path / "out" / "model_int8.tflite"
@@ -214,15 +232,23 @@ def test_failed_variant_leaves_the_others(model_dir, tmp_path, monkeypatch):
         model_dir, tmp_path, variants=["int8", "float32"], max_metric_drop=2
     )
     int8, float32 = result.variants
-    assert int8.failures == ("quantization failed: no such scale",)
+    assert int8.failures == (reason,)
     assert not os.path.exists(int8.path)
     assert float32.failures == ()
     assert os.path.exists(float32.path)
     report.write(result, str(tmp_path / "out"))
     told = json.loads((tmp_path / "out" / "report.json").read_text())
     assert [v["passed"] for v in told["variants"]] == [False, True]
-    assert "int8: quantization failed" in report.text(result)
-    assert "no such scale" in (tmp_path / "out" / "report.html").read_text()
+    assert f"int8: {reason}" in report.text(result)
+    page = html.unescape((tmp_path / "out" / "report.html").read_text())
+    assert f"FAIL: {reason}" in page
+
+
+def test_output_that_cannot_be_written(model_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(verification, "predict_keras", None)  # not reached
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(ValueError, match="--output=.*/out is no directory"):
+        _export(model_dir, tmp_path)
 
 
 def test_errors_of_the_binary_are_one_line(tmp_path):
