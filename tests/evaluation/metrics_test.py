@@ -55,6 +55,7 @@ def test_only_what_is_asked_in_that_order():
     assert metrics.compute([], [0], [0]) == {}
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # about just that
 @pytest.mark.parametrize(
     "labels, predictions, accuracy",
     [
