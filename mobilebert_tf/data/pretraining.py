@@ -75,8 +75,9 @@ def make_dataset(
         ValueError: if a pattern matches no file, a file is damaged or holds
             no record, its first record does not have the lengths S and P or
             holds an id outside of the vocabulary, or there are fewer records
-            than one batch. Ids of later records are checked while reading;
-            that error is a tf.errors.InvalidArgumentError naming the file.
+            than one batch. Lengths and ids of later records are checked while
+            reading; that error is a tf.errors.InvalidArgumentError naming the
+            file.
     """
     lengths = {"S": max_seq_length, "P": max_predictions_per_seq, 1: 1}
     paths = text.expand(input_files)
@@ -123,15 +124,27 @@ def count_records(input_files: Sequence[str]) -> int:
 
 
 def _count(path):
+    """Counts the records of a file, once for each content of it.
+
+    Every stage of a training makes a dataset of the same files, and reading
+    gigabytes only to count takes minutes.
+    """
+    stat = tf.io.gfile.stat(path)
+    return _count_version(path, stat.mtime_nsec, stat.length)
+
+
+@functools.cache
+def _count_version(path, mtime_nsec, length):
+    del mtime_nsec  # A key of the cache only.
     count = size = 0
     try:
-        for records, length in _measure(path, _RECORDS_PER_CHECK):
+        for records, num_bytes in _measure(path, _RECORDS_PER_CHECK):
             count += records
-            size += length + records * _FRAME_BYTES
+            size += num_bytes + records * _FRAME_BYTES
     except tf.errors.DataLossError:
         raise _damaged(path, _first_damaged(path)) from None
     # TensorFlow takes up to 11 bytes of a cut-off header for the end.
-    if size != tf.io.gfile.stat(path).length:
+    if size != length:
         raise _damaged(path, count)
     if not count:
         raise ValueError(f"{path}: got no record, expected TFRecords")
@@ -227,13 +240,22 @@ def _records(paths, files_at_once):
 
 
 def _parse(path, record, lengths, vocab_size):
-    parsed = tf.io.parse_example(
+    # Not FixedLenFeature: its error for another length names no file.
+    ragged = tf.io.parse_example(
         record,
         {
-            name: tf.io.FixedLenFeature([lengths[length]], dtype)
-            for name, (dtype, length) in FEATURES.items()
+            name: tf.io.RaggedFeature(dtype)
+            for name, (dtype, _) in FEATURES.items()
         },
     )
+    with tf.control_dependencies([_check_lengths(path, ragged, lengths)]):
+        parsed = {
+            name: tf.reshape(
+                ragged[name].flat_values,
+                [record.shape[0] or -1, lengths[length]],
+            )
+            for name, (_, length) in FEATURES.items()
+        }
     if vocab_size is not None:
         parsed = _check_ids(path, parsed, vocab_size)
     return {
@@ -242,6 +264,26 @@ def _parse(path, record, lengths, vocab_size):
         )
         for name, value in parsed.items()
     }
+
+
+def _check_lengths(path, ragged, lengths):
+    """Returns an operation that fails if a row has not the lengths expected."""
+    names = list(FEATURES)
+    expected = [lengths[FEATURES[name][1]] for name in names]
+    got = tf.stack([ragged[name].row_lengths() for name in names], axis=1)
+    is_wrong = got != expected  # [B, features]
+    worst = tf.argmax(tf.reduce_any(is_wrong, axis=1))
+    return tf.debugging.Assert(
+        tf.logical_not(tf.reduce_any(is_wrong)),
+        [
+            path[worst],
+            f"{', '.join(names)}: got lengths",
+            got[worst],
+            "expected",
+            expected,
+        ],
+        summarize=len(names),
+    )
 
 
 def _check_ids(path, parsed, vocab_size):

@@ -1,6 +1,7 @@
 """The pre-training reader: contents, order, resume, damaged files."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -200,3 +201,50 @@ def test_large_id_in_a_later_record(tmp_path, pattern, tokenizer):
     with pytest.raises(tf.errors.InvalidArgumentError, match="/x-0000"):
         list(dataset)
     list(_make(pattern, is_training=False, vocab_size=tokenizer.vocab_size))
+
+
+def test_another_length_in_a_later_record(tmp_path, pattern):
+    records = [
+        record.numpy()
+        for path in sorted(tf.io.gfile.glob(pattern))
+        for record in tf.data.TFRecordDataset(path)
+    ]
+    for name in pretraining.FEATURES:
+        example = tf.train.Example.FromString(records[3])
+        feature = example.features.feature[name]
+        kind = feature.WhichOneof("kind")
+        getattr(feature, kind).value.append(0)
+        path = str(tmp_path / name)
+        with tf.io.TFRecordWriter(path) as writer:
+            for record in [*records[:3], example.SerializeToString()]:
+                writer.write(record)
+        batches = _make(path, is_training=False, batch_size=4)
+        with pytest.raises(tf.errors.InvalidArgumentError) as error:
+            list(batches)
+        told = error.value.message.splitlines()[0]
+        assert path in told and "got lengths" in told
+        assert "[32 32 32 6 6 6 1]" in told
+
+
+def test_an_unchanged_file_is_counted_once(tmp_path, pattern, monkeypatch):
+    content = open(sorted(tf.io.gfile.glob(pattern))[0], "rb").read()
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    scanned = []
+    measure = pretraining._measure
+
+    def counted(*args):
+        scanned.append(args)
+        return measure(*args)
+
+    monkeypatch.setattr(pretraining, "_measure", counted)
+    count = pretraining.count_records([str(path)])
+    assert pretraining.count_records([str(path)]) == count
+    _make(str(path))
+    assert len(scanned) == 1
+    path.write_bytes(2 * content)
+    assert pretraining.count_records([str(path)]) == 2 * count
+    changed = path.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(changed, changed))
+    pretraining.count_records([str(path)])
+    assert len(scanned) == 3
