@@ -12,6 +12,7 @@ The flags that BERT's script has mean the same here.
 
 import dataclasses
 import itertools
+import os
 import time
 
 from absl import flags
@@ -107,6 +108,7 @@ def main(_):
     train_paths = pretraining_builder.shard_paths(
         _OUTPUT_FILE.value, _NUM_SHARDS.value
     )
+    _check_outputs(train_paths)
     inputs = text.expand(_INPUT_FILE.value)
     tokenizer = _make_tokenizer(inputs)
     corpus = corpus_lib.tokenize(_documents(inputs), tokenizer)
@@ -149,6 +151,24 @@ def _check_flags():
             "--held_out_fraction and --held_out_output_file go together: got "
             "one of them"
         )
+
+
+def _check_outputs(train_paths):
+    """Checks that every file can be written and none replaces another."""
+    outputs = [("output_file", path) for path in train_paths]
+    if _HELD_OUT_OUTPUT_FILE.value:
+        outputs.append(("held_out_output_file", _HELD_OUT_OUTPUT_FILE.value))
+    if _OUTPUT_VOCAB_FILE.value:
+        outputs.append(("output_vocab_file", _OUTPUT_VOCAB_FILE.value))
+    flag_of = {}
+    for flag, path in outputs:
+        files.require_writable_file(path, flag)
+        other = flag_of.setdefault(os.path.realpath(path), flag)
+        if other != flag:
+            raise ValueError(
+                f"--{flag}={path}: --{other} writes the same file; expected "
+                "another"
+            )
 
 
 def _documents(inputs):

@@ -105,15 +105,17 @@ class Statistics:
         pieces = counts["tokens"] - _SPECIAL_TOKENS_PER_PAIR * instances
         replaced = predictions - counts["masked"] - counts["kept"]
         mean_length = counts["tokens"] / instances
+        # With whole words, none may fit.
+        shared = max(1, predictions)
         return [
             ("instances", f"{instances:,}"),
             ("mean length", f"{mean_length:.2f}"),
             ("of full length", f"{counts['full'] / instances:.2%}"),
             ("predictions per instance", f"{predictions / instances:.2f}"),
             ("predicted tokens", f"{predictions / pieces:.2%}"),
-            ("  replaced by [MASK]", f"{counts['masked'] / predictions:.2%}"),
-            ("  kept", f"{counts['kept'] / predictions:.2%}"),
-            ("  replaced at random", f"{replaced / predictions:.2%}"),
+            ("  replaced by [MASK]", f"{counts['masked'] / shared:.2%}"),
+            ("  kept", f"{counts['kept'] / shared:.2%}"),
+            ("  replaced at random", f"{replaced / shared:.2%}"),
             ("random next", f"{counts['random_next'] / instances:.2%}"),
             ("[UNK] tokens", f"{counts['unknown'] / pieces:.2%}"),
         ]

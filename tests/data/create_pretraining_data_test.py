@@ -97,6 +97,8 @@ def test_mistakes_are_one_line_each(tmp_path, text_file, vocab_file):
         "output_file": f"{tmp_path}/out",
         "vocab_file": vocab_file,
     }
+    same = f"{tmp_path}/../{tmp_path.name}/out"
+    held_out = {"held_out_fraction": 0.1}
     cases = [
         ({"input_file": []}, "--input_file is required"),
         ({"output_file": None}, "--output_file is required"),
@@ -108,6 +110,35 @@ def test_mistakes_are_one_line_each(tmp_path, text_file, vocab_file):
         ({"vocab_file": text_file}, f"{text_file}:"),
         ({"learn_vocab_size": 200}, "got both"),
         ({"held_out_fraction": 0.1}, "go together"),
+        (held_out | {"held_out_output_file": same}, f"{same}: --output_file"),
+        (
+            held_out
+            | {
+                "num_shards": 2,
+                "held_out_output_file": f"{same}-00001-of-00002",
+            },
+            f"{same}-00001-of-00002: --output_file writes the same file",
+        ),
+        (
+            {
+                "vocab_file": None,
+                "learn_vocab_size": 200,
+                "output_vocab_file": same,
+            },
+            f"--output_vocab_file={same}: --output_file writes the same file",
+        ),
+        (
+            {"output_file": str(tmp_path)},
+            f"--output_file={tmp_path}: expected a file, got a directory",
+        ),
+        (
+            {"output_file": f"{empty}/out"},
+            f"--output_file={empty}/out: cannot be written: {empty} is no",
+        ),
+        (
+            held_out | {"held_out_output_file": f"{empty}/out"},
+            f"--held_out_output_file={empty}/out: cannot be written",
+        ),
         ({"max_seq_length": 3}, "--max_seq_length: got 3"),
         ({"max_predictions_per_seq": 0}, "--max_predictions_per_seq: got 0"),
         ({"dupe_factor": 0}, "--dupe_factor: got 0"),

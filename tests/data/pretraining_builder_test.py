@@ -299,6 +299,27 @@ def test_smallest_lengths_work(tmp_path, corpus, tokenizer):
     assert builder.build(corpus, tokenizer, options, [path]).instances > 0
 
 
+def test_no_word_fits_the_predictions(tmp_path, tokenizer):
+    """Words of two pieces, one prediction: whole words cannot be masked."""
+    pair = next(t for t in tokenizer.vocabulary if t.startswith("##"))[2:]
+    words = [
+        word
+        for word in (first + pair for first in "bcdfghklmnprst")
+        if len(tokenizer.tokenize([word]).flat_values) == 2
+    ]
+    documents = [[f"{word} {word}", f"{word} {word}"] for word in words]
+    path = str(tmp_path / "x")
+    statistics = builder.build(
+        corpus_lib.tokenize(documents, tokenizer),
+        tokenizer,
+        _with_masking(max_predictions_per_seq=1, whole_words=True),
+        [path],
+    )
+    table = dict(statistics.table())
+    assert table["predictions per instance"] == "0.00"
+    assert table["  kept"] == "0.00%"
+
+
 def test_random_cut_takes_from_both_ends():
     rng = random.Random(0)
     fronts = {sentence_pairs._cut(0, 12, 8, rng)[0] for _ in range(200)}
