@@ -8,6 +8,7 @@ from matplotlib import figure as mpl_figure
 
 from android_benchmark import results
 from mobilebert_tf import html_report
+from mobilebert_tf import text_table
 
 _US_PER_MS = 1e3
 _BYTES_PER_MB = 1e6
@@ -61,15 +62,7 @@ def problem(result: results.Result) -> str:
 
 def terminal_table(aggregates: Sequence[results.Result]) -> str:
     """Returns the aggregates as aligned columns; "-" is not measured."""
-    rows = [_HEADER, *map(_row, aggregates)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for cells in rows:
-        padded = [cells[0].ljust(widths[0])] + [
-            cell.rjust(width)
-            for cell, width in zip(cells[1:], widths[1:], strict=True)
-        ]
-        lines.append("  ".join(padded).rstrip())
+    lines = text_table.lines([_HEADER, *map(_row, aggregates)])
     for result in aggregates:
         if result.status != results.OK:
             lines.append(problem(result))

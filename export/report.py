@@ -12,6 +12,7 @@ from export import model_file
 from export import quantization
 from mobilebert_tf import files
 from mobilebert_tf import html_report
+from mobilebert_tf import text_table
 
 JSON_FILE = "report.json"
 HTML_FILE = "report.html"
@@ -69,17 +70,7 @@ def table(result: exporter.Result) -> tuple[list[str], list[list[str]]]:
 def text(result: exporter.Result) -> str:
     """Returns the table in columns, float operators left, and failures."""
     header, rows = table(result)
-    lines = [header, *rows]
-    widths = [
-        max(len(cell) for cell in column) for column in zip(*lines, strict=True)
-    ]
-    printed = [
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
+    printed = text_table.lines([header, *rows])
     for variant in result.variants:
         if variant.verdict and variant.name != quantization.FLOAT32:
             left = _float_operators(variant.verdict.census)
