@@ -6,6 +6,7 @@ is shown before it runs, and its output kept in OUTPUT_DIR/logs. A demo that
 was stopped goes on where it was.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -18,12 +19,15 @@ from matplotlib import figure as figure_lib
 
 from mobilebert_tf import cli
 from mobilebert_tf import html_report
+from mobilebert_tf import text_table
 from mobilebert_tf import training
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "out/demo", "Folder to fill.")
 
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _SEQUENCE = ["--max_seq_length=64"]
 _RECORDS = [*_SEQUENCE, "--max_predictions_per_seq=10"]
+_EXPORT_REPORT = ("tflite", "report.json")
 _MODULE = [sys.executable, "-m"]
 
 
@@ -32,6 +36,9 @@ def commands(folder: str) -> list[tuple[str, list[str]]]:
 
     def path(*parts):
         return os.path.join(folder, *parts)
+
+    def config(*parts):
+        return f"--config_file={os.path.join(_ROOT, 'configs', *parts)}"
 
     records = [
         *_RECORDS,
@@ -64,7 +71,7 @@ def commands(folder: str) -> list[tuple[str, list[str]]]:
             [
                 *_MODULE,
                 "mobilebert_tf.run_pretraining",
-                "--config_file=configs/pretraining/demo_teacher.yaml",
+                config("pretraining", "demo_teacher.yaml"),
                 f"--vocab_file={path('records', 'vocab.txt')}",
                 *records,
                 f"--model_dir={path('teacher')}",
@@ -75,7 +82,7 @@ def commands(folder: str) -> list[tuple[str, list[str]]]:
             [
                 *_MODULE,
                 "mobilebert_tf.run_pretraining",
-                "--config_file=configs/distillation/demo_student.yaml",
+                config("distillation", "demo_student.yaml"),
                 f"--teacher_dir={path('teacher')}",
                 *records,
                 f"--model_dir={path('student')}",
@@ -86,7 +93,7 @@ def commands(folder: str) -> list[tuple[str, list[str]]]:
             [
                 *_MODULE,
                 "mobilebert_tf.run_classifier",
-                "--config_file=configs/glue/demo.yaml",
+                config("glue", "demo.yaml"),
                 f"--data_dir={path('corpus', 'task')}",
                 f"--init_checkpoint={path('student')}",
                 *_SEQUENCE,
@@ -100,7 +107,7 @@ def commands(folder: str) -> list[tuple[str, list[str]]]:
             "export",
             [
                 sys.executable,
-                "export/to_tflite.py",
+                os.path.join(_ROOT, "export", "to_tflite.py"),
                 f"--model_dir={path('classifier')}",
                 f"--output={path('tflite')}",
             ],
@@ -109,7 +116,7 @@ def commands(folder: str) -> list[tuple[str, list[str]]]:
             "benchmark",
             [
                 sys.executable,
-                "android_benchmark/run_benchmark.py",
+                os.path.join(_ROOT, "android_benchmark", "run_benchmark.py"),
                 f"--models={tflite}",
                 "--device=host",
                 "--threads=1",
@@ -122,21 +129,36 @@ def commands(folder: str) -> list[tuple[str, list[str]]]:
 def run(folder: str) -> None:
     """Runs every stage, then prints and writes the summary.
 
+    Files that the export makes but finds unfit are benchmarked and reported
+    all the same.
+
     Raises:
         ValueError: naming the stage that failed and its log.
     """
     os.makedirs(os.path.join(folder, "logs"), exist_ok=True)
+    # What is there after the export is of this run.
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(os.path.join(folder, *_EXPORT_REPORT))
     seconds = {}
+    unfit = None
     for name, command in commands(folder):
         start = time.monotonic()
-        _run_stage(name, command, os.path.join(folder, "logs", f"{name}.txt"))
+        log_path = os.path.join(folder, "logs", f"{name}.txt")
+        try:
+            _run_stage(name, command, log_path)
+        except ValueError as error:
+            if name != "export" or not _is_exported(folder):
+                raise
+            unfit = error
         seconds[name] = time.monotonic() - start
     header, rows = _table(folder)
-    _print_table(header, rows)
-    report_path = _write_report(folder, header, rows, seconds)
+    print("", *text_table.lines([header, *rows]), sep="\n")
+    report_path = _write_report(folder, header, rows, seconds, unfit)
     int8_path = os.path.join(folder, "tflite", "model_int8.tflite")
     print(f"\nint8 model   {os.path.abspath(int8_path)}")
-    print(f"HTML report  {os.path.abspath(report_path)}")
+    print(f"HTML report  {os.path.abspath(report_path)}", flush=True)
+    if unfit:
+        raise unfit
 
 
 def _run_stage(name, command, log_path):
@@ -194,20 +216,10 @@ def _table(folder):
     return header, rows
 
 
-def _print_table(header, rows):
-    widths = [
-        max(len(str(row[i])) for row in [header, *rows])
-        for i in range(len(header))
-    ]
-    print()
-    for row in [header, ["-" * width for width in widths], *rows]:
-        print(
-            "  ".join(str(c).ljust(w) for c, w in zip(row, widths, strict=True))
-        )
-
-
-def _write_report(folder, header, rows, seconds):
+def _write_report(folder, header, rows, seconds, unfit):
     report = html_report.HtmlReport("From text to a benchmarked int8 model")
+    if unfit:
+        report.add_text(f"FAIL: {unfit}")
     report.add_table("Result", header, rows)
     report.add_figure(
         "Loss of every training stage; dashed lines are stage boundaries.",
@@ -278,8 +290,20 @@ def _last_validation(model_dir):
     return rows[-1]
 
 
+def _is_exported(folder):
+    """Returns whether the export has left its report and both files."""
+    return all(
+        os.path.isfile(os.path.join(folder, *parts))
+        for parts in (
+            _EXPORT_REPORT,
+            ("tflite", "model_float32.tflite"),
+            ("tflite", "model_int8.tflite"),
+        )
+    )
+
+
 def _export_report(folder):
-    path = os.path.join(folder, "tflite", "report.json")
+    path = os.path.join(folder, *_EXPORT_REPORT)
     with open(path, encoding="utf-8") as stream:
         return json.load(stream)
 
