@@ -286,7 +286,8 @@ def test_wrong_options(model_dir, tmp_path, options, message):
 
 
 def test_no_checkpoint(own_model_dir, tmp_path):
-    os.remove(own_model_dir / "checkpoint")
+    for path in [*own_model_dir.glob("ckpt-*"), own_model_dir / "checkpoint"]:
+        path.unlink()
     with pytest.raises(ValueError, match="no checkpoint"):
         _export(own_model_dir, tmp_path)
 
