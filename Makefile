@@ -4,7 +4,9 @@ VENV := .venv
 INSTALLED := $(VENV)/installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint clean
+.PHONY: install demo test lint clean
+
+install: $(INSTALLED)
 
 # Text in, benchmarked int8 .tflite out, on text that this machine has.
 demo: $(INSTALLED)
@@ -17,7 +19,7 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-$(INSTALLED): setup.py
+$(INSTALLED): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q --upgrade pip
 	$(VENV)/bin/pip install -q -e '.[test]'

@@ -1,5 +1,6 @@
 """Runs fine-tuning, evaluation and prediction on a classification task."""
 
+import filecmp
 import os
 from collections.abc import Mapping
 
@@ -16,6 +17,7 @@ from mobilebert_tf import runtime
 from mobilebert_tf import training
 from mobilebert_tf.data import glue
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import classification as tasks
 from mobilebert_tf.tasks import networks
 
@@ -35,7 +37,8 @@ def run(
         do_train: bool. Train on the train split.
         do_eval: bool. Evaluate on the dev split.
         predict_split: "dev", "test", or "" for none. Predictions go to
-            model_dir/predictions_SPLIT.tsv in GLUE's submission form.
+            model_dir/predictions_SPLIT.tsv: index and label, as GLUE takes
+            them, and then the probability of each label.
 
     Returns:
         The dev metrics; empty without do_eval.
@@ -47,9 +50,15 @@ def run(
         raise ValueError(
             "nothing to do: give --do_train, --do_eval or --do_predict"
         )
+    strategy = runtime.set_up(params.runtime)
+    if do_train and predict_split:
+        # A missing file should not show after hours of training.
+        _read_examples(
+            params.task, glue.get_task(params.task.task_name), predict_split
+        )
     metrics = {}
     if do_train:
-        metrics = _train(params, model_dir, do_eval)
+        metrics = _train(params, model_dir, do_eval, strategy)
     elif do_eval:
         metrics = _evaluate(params, model_dir)
     if predict_split:
@@ -78,31 +87,34 @@ def predict_probabilities(
     return np.concatenate([predict(batch).numpy() for batch in dataset])
 
 
-def _train(params, model_dir, evaluate):
+def _train(params, model_dir, evaluate, strategy):
     config = params.task
     task_spec = glue.get_task(config.task_name)
+    batch_size = config.train_data.global_batch_size
+    if batch_size < 1:
+        raise ValueError(
+            "task.train_data.global_batch_size: expected at least 1, got "
+            f"{batch_size}"
+        )
     encoder = None
     if config.init_checkpoint:
-        start = _load_pretrained(config.init_checkpoint)
-        network, encoder = start.config, start.model.encoder
+        start = _load_pretrained(config.init_checkpoint, config.model)
+        encoder, tokenizer = start.model.encoder, start.tokenizer
+        network = networks.with_dropout(start.config, config.model)
         lower_case = start.info.lower_case
         vocab_file = os.path.join(
             config.init_checkpoint, model_directory.VOCAB_FILE
         )
-        tokenizer = start.tokenizer
     else:
         network = networks.build(config.model)
-        vocab_file, lower_case = (
-            config.model.vocab_file,
-            config.model.lower_case,
-        )
         tokenizer = networks.tokenizer(config.model)
+        lower_case = config.model.lower_case
+        vocab_file = config.model.vocab_file
     network.check_sequence_length(config.max_seq_length, "task.max_seq_length")
     train = _features(config, task_spec, "train", tokenizer)
     dev = _features(config, task_spec, "dev", tokenizer) if evaluate else None
 
     num_examples = len(train["label_ids"])
-    batch_size = config.train_data.global_batch_size
     if num_examples < batch_size:
         raise ValueError(
             f"{config.data_dir}: {num_examples} train examples are fewer than "
@@ -118,8 +130,8 @@ def _train(params, model_dir, evaluate):
         steps,
         warmup_steps=int(steps * config.warmup_proportion),
     )
-    strategy = runtime.set_up(params.runtime)
     tf_keras.utils.set_random_seed(config.seed)
+    experiments.check_continues(params, model_dir)
     model_directory.write(
         model_dir,
         network,
@@ -201,13 +213,38 @@ def load_classifier(model_dir: str) -> model_directory.TrainedModel:
     return model_directory.load(model_dir)
 
 
-def _load_pretrained(folder):
+def _load_pretrained(folder, given):
+    """Loads where to start from; `given` flags may repeat what it holds."""
     files.require_directory(folder, "init_checkpoint")
-    return model_directory.load(folder)
+    start = model_directory.load(folder)
+    if given.bert_config_file:
+        stated = config_lib.MobileBertConfig.from_json_file(
+            given.bert_config_file
+        )
+        for field, value in stated.to_dict().items():
+            if getattr(start.config, field) != value:
+                raise ValueError(
+                    f"{given.bert_config_file}: {field} is {value}, but "
+                    f"{getattr(start.config, field)} in {folder}"
+                )
+    if given.vocab_file:
+        files.require_file(given.vocab_file, "vocab_file")
+        vocab_file = os.path.join(folder, model_directory.VOCAB_FILE)
+        if not filecmp.cmp(given.vocab_file, vocab_file, shallow=False):
+            raise ValueError(
+                f"--vocab_file={given.vocab_file} differs from {vocab_file}"
+            )
+    return start
 
 
 def _task_of(config, info):
-    return glue.get_task(config.task_name or info.task_name)
+    task_spec = glue.get_task(config.task_name or info.task_name)
+    if task_spec.labels != info.labels:
+        raise ValueError(
+            f"the model has labels {', '.join(info.labels)} but "
+            f"{task_spec.name} has {', '.join(task_spec.labels)}"
+        )
+    return task_spec
 
 
 def _with_model_info(config, info):
@@ -218,9 +255,13 @@ def _with_model_info(config, info):
 
 
 def _features(config, task_spec, split, tokenizer):
-    files.require_directory(config.data_dir, "data_dir")
-    examples = glue.read_examples(task_spec.name, config.data_dir, split)
+    examples = _read_examples(config, task_spec, split)
     logging.info("%s %s: %d examples", task_spec.name, split, len(examples))
     return glue.features(
         examples, tokenizer, config.max_seq_length, task_spec.labels
     )
+
+
+def _read_examples(config, task_spec, split):
+    files.require_directory(config.data_dir, "data_dir")
+    return glue.read_examples(task_spec.name, config.data_dir, split)

@@ -33,15 +33,29 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 def one_line(error: BaseException) -> str:
     """Returns the message of `error` as a single line.
 
-    TensorFlow appends op names and stack frames to its messages; only their
-    first line says what is wrong.
+    TensorFlow wraps what went wrong in op names and stack frames.
     """
     text = str(error).strip() or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.strerror}: {error.filename}"
     if _is_tensorflow_error(error):
-        text = text.splitlines()[0]
+        text = _without_frames(text)
     return " ".join(text.split())
+
+
+def _without_frames(text):
+    """Returns what a TensorFlow message says itself.
+
+    An error inside a graph comes as "Graph execution error:", the places
+    where the op was made, the message, and then the ops it passed through as
+    "[[{{node ...}}]]"; any other as its message and then frames.
+    """
+    before_nodes = [
+        line for line in text.split("[[{{node")[0].splitlines() if line.strip()
+    ]
+    if before_nodes and text.startswith("Graph execution error"):
+        return before_nodes[-1]
+    return text.splitlines()[0]
 
 
 def _run_main(main, argv):

@@ -10,7 +10,6 @@ import os
 from collections.abc import Mapping
 
 import yaml
-from absl import logging
 from official.core import config_definitions
 from official.modeling import optimization
 from official.modeling.hyperparams import base_config
@@ -19,6 +18,52 @@ from mobilebert_tf import files
 from mobilebert_tf import overrides
 
 PARAMS_FILE = "params.yaml"
+
+# Fields of the Garden's configs that this project's loop does not follow. To
+# accept and ignore them would be a trap.
+_UNSUPPORTED = (
+    "trainer.summary_interval",
+    "trainer.continuous_eval_timeout",
+    "trainer.best_checkpoint_export_subdir",
+    "trainer.best_checkpoint_eval_metric",
+    "trainer.best_checkpoint_metric_comp",
+    "trainer.loss_upper_bound",
+    "trainer.recovery_begin_steps",
+    "trainer.recovery_max_trials",
+    "trainer.validation_summary_subdir",
+    "trainer.preemption_on_demand_checkpoint",
+    "trainer.optimizer_config.ema",
+    "runtime.enable_xla",
+    "runtime.gpu_thread_mode",
+    "runtime.dataset_num_private_threads",
+    "runtime.per_gpu_thread_count",
+    "runtime.worker_hosts",
+    "runtime.task_index",
+    "runtime.all_reduce_alg",
+    "runtime.num_packs",
+    "runtime.loss_scale",
+    "runtime.run_eagerly",
+    "runtime.batchnorm_spatial_persistent",
+    "runtime.num_cores_per_replica",
+    "runtime.default_shard_dim",
+    "runtime.use_tpu_mp_strategy",
+    "task.name",
+    "task.differential_privacy_config",
+    "task.allow_image_summary",
+    "task.train_data.is_training",
+    "task.validation_data.is_training",
+)
+
+# What may differ when a run is continued: where files lie, and evaluation.
+_MAY_CHANGE = (
+    "task.init_checkpoint",
+    "task.teacher_dir",
+    "task.data_dir",
+    "task.model.vocab_file",
+    "task.model.bert_config_file",
+    "task.train_data.input_path",
+    "task.validation_data",
+)
 
 # Neither decayed nor, with LAMB, scaled by the trust ratio (reference code).
 _EXCLUDED_FROM_DECAY = ["LayerNorm", "bias"]
@@ -74,7 +119,8 @@ class KnowledgeTransferConfig(base_config.Config):
     """Layer-wise transfer from the teacher (paper sections 3.5 and 3.6).
 
     Attributes:
-        strategy: str. "progressive", or "none" to skip the transfer stages.
+        strategy: str. "progressive", or "none" to skip the transfer stages;
+            "" is progressive if there is a teacher.
         steps_per_block: int. Updates per transfer stage (10,000 in the
             official schedule).
         feature_map_factor: float. Weight of feature-map transfer.
@@ -82,7 +128,7 @@ class KnowledgeTransferConfig(base_config.Config):
         optimizer_config: of each transfer stage, restarted at its start.
     """
 
-    strategy: str = "progressive"
+    strategy: str = ""
     steps_per_block: int = 10_000
     feature_map_factor: float = 1.0
     attention_factor: float = 1.0
@@ -152,7 +198,8 @@ class ClassificationTaskConfig(config_definitions.TaskConfig):
 
     Attributes:
         init_checkpoint: str. Folder of a pre-trained model; "" starts from
-            random weights. The network is taken from it.
+            random weights. Network and vocabulary are taken from it, and
+            `model` may only replace its dropout.
         task_name: str. Name in mobilebert_tf.data.glue.TASKS.
         data_dir: str. Folder of the task's train.tsv, dev.tsv and test.tsv.
         max_seq_length: int. Tokens per example, longer ones are cut.
@@ -226,7 +273,6 @@ def pretraining() -> config_definitions.ExperimentConfig:
         trainer=config_definitions.TrainerConfig(
             train_steps=500_000,
             steps_per_loop=100,
-            summary_interval=100,
             checkpoint_interval=1000,
             validation_steps=-1,
             optimizer_config=lamb_config(1.5e-3, 1.5e-7, warmup_steps=10_000),
@@ -242,7 +288,6 @@ def classification() -> config_definitions.ExperimentConfig:
         trainer=config_definitions.TrainerConfig(
             train_steps=0,
             steps_per_loop=100,
-            summary_interval=100,
             checkpoint_interval=1000,
             validation_steps=-1,
             optimizer_config=adamw_config(5e-5, 5e-9, warmup_steps=0),
@@ -276,16 +321,62 @@ def build(
         overrides.apply(params, values, source="--params_override")
     for key, value in flag_overrides.items():
         overrides.apply(params, overrides.nested(key, value), source="flags")
+    for key in _UNSUPPORTED:
+        value, default = _get(params, key), _get(defaults, key)
+        if value != default:
+            raise ValueError(
+                f"{key}={value} is not supported here, expected {default}"
+            )
     return params
+
+
+def check_continues(
+    params: config_definitions.ExperimentConfig, model_dir: str
+) -> None:
+    """Checks that the run of `model_dir` can go on with `params`.
+
+    Raises:
+        ValueError: if params.yaml there has another task: its checkpoints
+            would be continued with other data, stages or losses.
+    """
+    path = os.path.join(model_dir, PARAMS_FILE)
+    if not os.path.exists(path):
+        return
+    before = overrides.read_yaml(path).get("task", {})
+    _compare(before, _plain(params)["task"], "task", path)
+
+
+def _compare(before, now, prefix, path):
+    for key in sorted(before.keys() | now.keys()):
+        name = f"{prefix}.{key}"
+        if name in _MAY_CHANGE:
+            continue
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            _compare(old, new, name, path)
+        elif old != new:
+            raise ValueError(
+                f"{name} is {old} in {path}, this run has {new}; choose "
+                "another --model_dir"
+            )
+
+
+def _get(params, key):
+    for part in key.split("."):
+        params = getattr(params, part, None)
+    return params
+
+
+def _plain(params):
+    """Returns dicts, lists and scalars alone."""
+    return json.loads(json.dumps(params.as_dict()))
 
 
 def write_params(
     params: config_definitions.ExperimentConfig, model_dir: str
 ) -> None:
     """Writes the merged experiment to model_dir/params.yaml."""
-    text = yaml.safe_dump(
-        json.loads(json.dumps(params.as_dict())), sort_keys=False
-    )
+    text = yaml.safe_dump(_plain(params), sort_keys=False)
     files.write_text(os.path.join(model_dir, PARAMS_FILE), text)
 
 
@@ -305,6 +396,9 @@ def complete_optimizer_config(
     Returns:
         A copy of `config`. A warm-up of 0 steps is removed: the Garden's
         schedule would divide by it.
+
+    Raises:
+        ValueError: if the warm-up is not shorter than the stage.
     """
     config = config.replace()
     schedule = config.learning_rate.get()
@@ -316,11 +410,11 @@ def complete_optimizer_config(
             warmup.warmup_steps = warmup_steps
         if not warmup.warmup_steps:
             config.warmup.type = None
-        elif 1 < num_steps <= warmup.warmup_steps:
-            logging.warning(
-                "warm-up of %d steps never ends within %d steps",
-                warmup.warmup_steps,
-                num_steps,
+        elif warmup.warmup_steps >= num_steps:
+            raise ValueError(
+                f"warm-up of {warmup.warmup_steps} steps never ends within a "
+                f"stage of {num_steps} steps; set --num_warmup_steps or "
+                "warmup.linear.warmup_steps"
             )
     return config
 

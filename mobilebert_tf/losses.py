@@ -34,7 +34,7 @@ def next_sentence(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
         labels[:, 0], logits
     )
-    return tf.reduce_mean(losses)
+    return _weighted_mean(losses, tf.ones_like(losses))
 
 
 def pretraining_distillation(

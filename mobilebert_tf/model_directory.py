@@ -12,6 +12,8 @@ checkpoint can be evaluated and exported without the command that made it.
 """
 
 import dataclasses
+import filecmp
+import glob
 import json
 import os
 
@@ -80,25 +82,35 @@ def write(
     """Writes config, info and vocabulary to `model_dir`.
 
     Raises:
-        ValueError: if the folder already holds another network: going on
-            with its checkpoints would fail, or silently start over.
+        ValueError: if the folder already holds another model: going on with
+            its checkpoints would fail, or make a mixture of both.
     """
     os.makedirs(model_dir, exist_ok=True)
     if os.path.exists(os.path.join(model_dir, CONFIG_FILE)):
-        present = read_config(model_dir)
-        for field, value in present.to_dict().items():
-            if getattr(config, field) != value:
-                raise ValueError(
-                    f"{model_dir} holds another network: {field} is {value}, "
-                    f"this run has {getattr(config, field)}; choose another "
-                    "--model_dir"
-                )
+        _check_same(model_dir, read_config(model_dir), config)
+        _check_same(model_dir, read_info(model_dir), info, but=("data_dir",))
+        present = os.path.join(model_dir, VOCAB_FILE)
+        if not filecmp.cmp(present, vocab_file, shallow=False):
+            raise ValueError(
+                f"{present} and {vocab_file} differ; choose another --model_dir"
+            )
     config.to_json_file(os.path.join(model_dir, CONFIG_FILE))
     files.write_text(
         os.path.join(model_dir, INFO_FILE),
         json.dumps(dataclasses.asdict(info), indent=2) + "\n",
     )
     files.copy(vocab_file, os.path.join(model_dir, VOCAB_FILE))
+
+
+def _check_same(model_dir, present, wanted, but=()):
+    for field in dataclasses.fields(wanted):
+        old = getattr(present, field.name)
+        new = getattr(wanted, field.name)
+        if old != new and field.name not in but:
+            raise ValueError(
+                f"{model_dir} holds another model: {field.name} is {old}, "
+                f"this run has {new}; choose another --model_dir"
+            )
 
 
 def read_config(model_dir: str) -> config_lib.MobileBertConfig:
@@ -132,13 +144,32 @@ def read_info(model_dir: str) -> ModelInfo:
             raise ValueError(f"{path}: {error}") from error
 
 
+def find_checkpoint(model_dir: str) -> str | None:
+    """Returns the prefix of the newest checkpoint, None in a fresh folder.
+
+    Raises:
+        ValueError: if there are checkpoint files but the newest one cannot be
+            told or is not whole: starting over would overwrite them.
+    """
+    checkpoint = tf.train.latest_checkpoint(model_dir)
+    if checkpoint is None:
+        present = glob.glob(os.path.join(glob.escape(model_dir), "ckpt-*"))
+        if present:
+            raise ValueError(
+                f"{model_dir}: {os.path.basename(min(present))} is there, but "
+                "the file `checkpoint` is missing or names another one; "
+                "restore it, or choose another --model_dir"
+            )
+    return checkpoint
+
+
 def latest_checkpoint(model_dir: str) -> str:
     """Returns the prefix of the newest checkpoint.
 
     Raises:
         ValueError: if there is none.
     """
-    checkpoint = tf.train.latest_checkpoint(model_dir)
+    checkpoint = find_checkpoint(model_dir)
     if checkpoint is None:
         raise ValueError(f"{model_dir}: no checkpoint (ckpt-N.index) found")
     return checkpoint
@@ -147,6 +178,9 @@ def latest_checkpoint(model_dir: str) -> str:
 def load(model_dir: str) -> TrainedModel:
     """Builds the model of `model_dir` and restores its newest checkpoint.
 
+    The model is for inference, or for its weights to be copied: it has no
+    dropout, whose random state a checkpoint may lack.
+
     Raises:
         ValueError: if a file is absent or malformed, if the vocabulary and the
             word table differ in size, or if the checkpoint does not fit.
@@ -154,12 +188,15 @@ def load(model_dir: str) -> TrainedModel:
     config = read_config(model_dir)
     info = read_info(model_dir)
     tokenizer = load_tokenizer(model_dir, config, info)
+    inference = dataclasses.replace(
+        config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
     if info.head == SEQUENCE_CLASSIFICATION:
         model = models.MobileBertForSequenceClassification(
-            config, num_labels=len(info.labels)
+            inference, num_labels=len(info.labels), dropout_rate=0.0
         )
     else:
-        model = models.MobileBertForPreTraining(config)
+        model = models.MobileBertForPreTraining(inference)
     model.build_weights()
     checkpoint = latest_checkpoint(model_dir)
     restore(model, checkpoint)

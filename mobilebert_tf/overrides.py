@@ -124,7 +124,9 @@ def _check_type(value, known, source, path):
 
 def _convert(current, value, where):
     """Returns `value` in the type of the default `current`."""
-    if current is None or value is None:
+    if current is None:
+        return value
+    if value is None and not isinstance(current, bool | int | float):
         return value
     if isinstance(current, float) and isinstance(value, str):
         # YAML 1.1 reads 1e-4, without a dot, as a string.

@@ -1,5 +1,7 @@
 """Runs a pre-training experiment: teacher, taught student, or bare student."""
 
+import filecmp
+import operator
 import os
 
 import tf_keras
@@ -36,20 +38,21 @@ def run(
     Raises:
         ValueError: for wrong input, in one line.
     """
+    strategy = runtime.set_up(params.runtime)
     task = params.task
-    if task.teacher_dir and not task.model.vocab_file:
-        task.model.vocab_file = os.path.join(
-            task.teacher_dir, model_directory.VOCAB_FILE
-        )
+    _check_values(task)
+    if train:
+        _follow_teacher(task)
+        network = networks.build(task.model)
+    else:
+        network = model_directory.read_config(model_dir)
+        task.train_data.max_seq_length = model_directory.read_info(
+            model_dir
+        ).max_seq_length
     _follow_training_data(task)
-    network = networks.build(task.model)
-    for data, key in (
-        (task.train_data, "train_data"),
-        (task.validation_data, "validation_data"),
-    ):
-        network.check_sequence_length(
-            data.max_seq_length, f"task.{key}.max_seq_length"
-        )
+    network.check_sequence_length(
+        task.train_data.max_seq_length, "task.train_data.max_seq_length"
+    )
     evaluate = bool(task.validation_data.input_path)
     if train:
         _check_records(task.train_data, "input_file", network)
@@ -58,21 +61,26 @@ def run(
     elif not train:
         raise ValueError("--mode=eval needs --eval_input_file")
     stages = schedule.build(
-        task.knowledge_transfer.strategy if task.teacher_dir else "none",
+        _strategy(task),
         network.num_hidden_layers,
         task.knowledge_transfer.steps_per_block,
         params.trainer.train_steps,
     )
-    strategy = runtime.set_up(params.runtime)
+    optimizer_configs = {
+        stage.name: _optimizer_config(params, stage) for stage in stages
+    }
     tf_keras.utils.set_random_seed(task.seed)
     with strategy.scope():
         teacher = _load_teacher(task.teacher_dir, network)
+        initial = _load_initial(task.init_checkpoint, network)
 
         def make_task(stage, start_step):
             if stage.block is None:
-                return tasks.PretrainingTask(task, network, teacher, start_step)
+                return tasks.PretrainingTask(
+                    task, network, teacher, start_step, initial
+                )
             return tasks.KnowledgeTransferTask(
-                task, network, teacher, start_step, block=stage.block
+                task, network, teacher, start_step, initial, block=stage.block
             )
 
         if not train:
@@ -80,6 +88,7 @@ def run(
             return training.evaluate_model(
                 params, make_task(stages[-1], 0), stages[-1], model_dir
             )
+        experiments.check_continues(params, model_dir)
         model_directory.write(
             model_dir,
             network,
@@ -95,10 +104,38 @@ def run(
             params,
             stages,
             make_task,
-            lambda stage: _optimizer_config(params, stage),
+            lambda stage: optimizer_configs[stage.name],
             model_dir,
             evaluate,
         )
+
+
+def _check_values(task):
+    for key, low, high in (
+        ("train_data.global_batch_size", 1, None),
+        ("validation_data.global_batch_size", 1, None),
+        ("knowledge_transfer.steps_per_block", 0, None),
+        ("distillation.ground_truth_ratio", 0, 1),
+    ):
+        value = operator.attrgetter(key)(task)
+        if value < low or (high is not None and value > high):
+            expected = f"at least {low}" if high is None else f"{low} to {high}"
+            raise ValueError(f"task.{key}: expected {expected}, got {value}")
+    if not task.distillation.temperature > 0:
+        raise ValueError(
+            "task.distillation.temperature: expected more than 0, got "
+            f"{task.distillation.temperature}"
+        )
+
+
+def _strategy(task):
+    strategy = task.knowledge_transfer.strategy
+    if not task.teacher_dir and strategy not in ("", "none"):
+        raise ValueError(
+            f"task.knowledge_transfer.strategy={strategy} needs a teacher: "
+            "--teacher_dir is empty"
+        )
+    return strategy or ("progressive" if task.teacher_dir else "none")
 
 
 def _optimizer_config(params, stage):
@@ -107,6 +144,24 @@ def _optimizer_config(params, stage):
     else:
         config = params.task.knowledge_transfer.optimizer_config
     return experiments.complete_optimizer_config(config, stage.num_steps)
+
+
+def _follow_teacher(task):
+    """The student reads what its teacher reads: vocabulary and case."""
+    if not task.teacher_dir:
+        return
+    files.require_directory(task.teacher_dir, "teacher_dir")
+    info = model_directory.read_info(task.teacher_dir)
+    vocab_file = os.path.join(task.teacher_dir, model_directory.VOCAB_FILE)
+    given = task.model.vocab_file
+    if given:
+        files.require_file(given, "vocab_file")
+        if not filecmp.cmp(given, vocab_file, shallow=False):
+            raise ValueError(
+                f"--vocab_file={given} differs from the teacher's {vocab_file}"
+            )
+    task.model.vocab_file = vocab_file
+    task.model.lower_case = info.lower_case
 
 
 def _follow_training_data(task):
@@ -135,15 +190,32 @@ def _check_records(data, flag, network):
 def _load_teacher(teacher_dir, network):
     if not teacher_dir:
         return None
-    files.require_directory(teacher_dir, "teacher_dir")
-    info = model_directory.read_info(teacher_dir)
-    if info.head != model_directory.PRETRAINING:
-        raise ValueError(
-            f"--teacher_dir={teacher_dir}: expected a pre-trained model, got "
-            f"head {info.head}"
-        )
     config = model_directory.read_config(teacher_dir)
     student_lib.check_compatible(teacher=config, student=network)
-    teacher = model_directory.load(teacher_dir).model
+    teacher = _load_pretrained(teacher_dir, "teacher_dir")
     teacher.trainable = False
     return teacher
+
+
+def _load_initial(folder, network):
+    if not folder:
+        return None
+    files.require_directory(folder, "init_checkpoint")
+    config = model_directory.read_config(folder)
+    for field, value in config.to_dict().items():
+        if getattr(network, field) != value and "dropout" not in field:
+            raise ValueError(
+                f"--init_checkpoint={folder} holds another network: {field} "
+                f"is {value}, this run has {getattr(network, field)}"
+            )
+    return _load_pretrained(folder, "init_checkpoint")
+
+
+def _load_pretrained(folder, flag):
+    info = model_directory.read_info(folder)
+    if info.head != model_directory.PRETRAINING:
+        raise ValueError(
+            f"--{flag}={folder}: expected a pre-trained model, got head "
+            f"{info.head}"
+        )
+    return model_directory.load(folder).model

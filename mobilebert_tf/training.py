@@ -7,6 +7,7 @@ process or an earlier, killed one wrote it: both continue alike.
 
 import contextlib
 import json
+import logging as python_logging
 import os
 import time
 from collections.abc import Callable
@@ -14,18 +15,18 @@ from collections.abc import Sequence
 
 import orbit
 import tensorflow as tf
+import tf_keras
 from absl import logging
 from official.core import base_trainer
 from official.core import config_definitions
 
-from mobilebert_tf import experiments
 from mobilebert_tf import model_directory
 from mobilebert_tf.distillation import schedule
 
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINT_NAME = "ckpt"
 
-# Of Orbit and TensorFlow; what they say of each loop, _Progress says shorter.
+# Of Orbit and TensorFlow; what they tell of each loop, _Progress tells shorter.
 _CHATTY_FILES = ("controller.py", "loop_fns.py", "functional_saver.py")
 
 
@@ -84,6 +85,7 @@ def run_stages(
         ValueError: if the loss becomes NaN or infinite; the last good
             checkpoint is kept.
     """
+    _check_intervals(params.trainer)
     step = saved_step(model_dir)
     to_do = schedule.remaining(stages, step)
     total = stages[-1].end_step
@@ -119,15 +121,12 @@ def run_stages(
 
 def evaluate_model(params, task, stage, model_dir: str) -> dict[str, float]:
     """Evaluates the newest checkpoint of `model_dir` on validation data."""
-    # The Garden's trainer asks for an optimizer; none of its steps is taken.
-    optimizer_config = experiments.complete_optimizer_config(
-        params.trainer.optimizer_config, num_steps=1
-    )
     trainer = StageTrainer(
         params,
         task,
         model=task.build_model(),
-        optimizer=task.create_optimizer(optimizer_config),
+        # The Garden's trainer asks for one; none of its steps is taken.
+        optimizer=tf_keras.optimizers.legacy.SGD(),
         train=False,
         stage_name=stage.name,
     )
@@ -146,15 +145,24 @@ def evaluate_model(params, task, stage, model_dir: str) -> dict[str, float]:
 
 
 def saved_step(model_dir: str) -> int:
-    """Returns the global step of the newest checkpoint, 0 without one."""
-    checkpoint = tf.train.latest_checkpoint(model_dir)
+    """Returns the global step of the newest checkpoint, 0 without one.
+
+    Raises:
+        ValueError: if there are checkpoints that cannot be read.
+    """
+    checkpoint = model_directory.find_checkpoint(model_dir)
     if checkpoint is None:
         return 0
-    return int(
-        tf.train.load_variable(
-            checkpoint, "global_step/.ATTRIBUTES/VARIABLE_VALUE"
+    try:
+        return int(
+            tf.train.load_variable(
+                checkpoint, "global_step/.ATTRIBUTES/VARIABLE_VALUE"
+            )
         )
-    )
+    except (IndexError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"{checkpoint}: not a whole checkpoint of a training run: {error}"
+        ) from error
 
 
 def read_metrics(model_dir: str) -> list[dict]:
@@ -219,7 +227,10 @@ def _run_stage(
     step = int(trainer.global_step.numpy())
     metrics = {}
     while step < stage.end_step:
-        step = min(step + interval, stage.end_step)
+        # Multiples of the interval, so that a resumed run evaluates where an
+        # uninterrupted one does.
+        intervals = (step - stage.start_step) // interval + 1
+        step = min(stage.start_step + intervals * interval, stage.end_step)
         progress.restart_clock()
         controller.train(step, checkpoint_at_completion=step == stage.end_step)
         if evaluate:
@@ -228,7 +239,7 @@ def _run_stage(
 
 
 def _evaluate(controller, trainer, model_dir, stage):
-    outputs = controller.evaluate(steps=-1)
+    outputs = controller.evaluate(steps=trainer.config.trainer.validation_steps)
     metrics = {name: float(value) for name, value in outputs.items()}
     step = int(trainer.global_step.numpy())
     _append(
@@ -266,8 +277,9 @@ class _Progress:
             if value != value or value in (float("inf"), float("-inf")):
                 raise ValueError(
                     f"{name} is {value} at step {step} (stage "
-                    f"{self._stage.name}); the checkpoints before it in "
-                    f"{self._model_dir} are good: lower the learning rate"
+                    f"{self._stage.name}); {self._model_dir} keeps the "
+                    "checkpoints from before: look at the loss terms in "
+                    f"{METRICS_FILE}, a lower learning rate often helps"
                 )
         elapsed = time.monotonic() - self._time
         rate = (step - self._step) / max(elapsed, 1e-9)
@@ -304,7 +316,10 @@ def _quiet_orbit():
     """Leaves the telling to _Progress: Orbit logs and prints every loop."""
 
     def is_ours(record):
-        return record.filename not in _CHATTY_FILES
+        return (
+            record.levelno > python_logging.INFO
+            or record.filename not in _CHATTY_FILES
+        )
 
     handler = logging.get_absl_handler()
     handler.addFilter(is_ours)
@@ -316,10 +331,33 @@ def _quiet_orbit():
         handler.removeFilter(is_ours)
 
 
+def _check_intervals(trainer):
+    for name in (
+        "steps_per_loop",
+        "checkpoint_interval",
+        "validation_interval",
+        "max_to_keep",
+    ):
+        value = getattr(trainer, name)
+        if value < 1:
+            raise ValueError(
+                f"trainer.{name}: expected at least 1, got {value}"
+            )
+
+
 def _append(model_dir, row):
     path = os.path.join(model_dir, METRICS_FILE)
+    # A kill may have cut the last line: the row begins a line of its own.
+    torn = os.path.exists(path) and not _ends_with_newline(path)
     with open(path, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
+        stream.write("\n" * torn + json.dumps(row) + "\n")
+
+
+def _ends_with_newline(path):
+    with open(path, "rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(size - 1, 0))
+        return not size or stream.read(1) == b"\n"
 
 
 def _duration(seconds):

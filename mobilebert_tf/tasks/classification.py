@@ -10,13 +10,14 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 from official.core import base_task
+from scipy import special
 
 from mobilebert_tf import experiments
 from mobilebert_tf.data import glue
+from mobilebert_tf.data import sharding
 from mobilebert_tf.evaluation import metrics as metrics_lib
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
-from mobilebert_tf.tasks import pretraining
 
 
 class ClassificationTask(base_task.Task):
@@ -82,7 +83,7 @@ class ClassificationTask(base_task.Task):
             start_batch=self.start_step if training else 0,
             drop_remainder=training,
         )
-        return pretraining.shard_batches(
+        return sharding.shard_batches(
             dataset, params.global_batch_size, input_context
         )
 
@@ -99,8 +100,6 @@ class ClassificationTask(base_task.Task):
             scaled_loss = loss / replicas
         variables = model.trainable_variables
         gradients = tape.gradient(scaled_loss, variables)
-        # The pooled vector reaches every variable of a classifier but those
-        # of heads it does not use; none has no gradient.
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         for metric in metrics or ():
             metric.update_state(inputs["label_ids"], logits)
@@ -108,11 +107,7 @@ class ClassificationTask(base_task.Task):
 
     def validation_step(self, inputs, model, metrics=None):
         logits = model(inputs, training=False)["logits"]
-        return {
-            self.loss: _loss(inputs, logits),
-            "logits": logits,
-            "label_ids": inputs["label_ids"],
-        }
+        return {"logits": logits, "label_ids": inputs["label_ids"]}
 
     def aggregate_logs(self, state=None, step_outputs=None):
         state = state or {"logits": [], "label_ids": []}
@@ -124,9 +119,14 @@ class ClassificationTask(base_task.Task):
         del global_step
         logits = np.concatenate(aggregated_logs["logits"])
         label_ids = np.concatenate(aggregated_logs["label_ids"])
-        return metrics_lib.compute(
+        log_probabilities = special.log_softmax(logits, axis=-1)
+        loss = -np.take_along_axis(
+            log_probabilities, label_ids[:, np.newaxis], axis=-1
+        ).mean()
+        metrics = metrics_lib.compute(
             self.metric_names, label_ids, logits.argmax(axis=-1)
         )
+        return {"validation_loss": float(loss), **metrics}
 
 
 def _loss(inputs, logits):

@@ -1,5 +1,7 @@
 """The network of an experiment, checked against its vocabulary."""
 
+import dataclasses
+
 from absl import logging
 
 from mobilebert_tf import experiments
@@ -19,24 +21,29 @@ def build(params: experiments.ModelConfig) -> config_lib.MobileBertConfig:
         ValueError: for an unknown preset, a missing file or a mismatch.
     """
     vocab_size = tokenizer(params).vocab_size
-    replaced = {
-        name: getattr(params, name)
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob")
-        if getattr(params, name) is not None
-    }
     if not params.bert_config_file:
-        network = config_lib.preset(
-            params.preset, vocab_size=vocab_size, **replaced
-        )
+        network = config_lib.preset(params.preset, vocab_size=vocab_size)
         logging.info(
             "preset %s with %d tokens", params.preset, network.vocab_size
         )
-        return network
+        return with_dropout(network, params)
     network = config_lib.MobileBertConfig.from_json_file(
         params.bert_config_file
     )
     model_directory.check_vocabulary(vocab_size, network, params.vocab_file)
-    return config_lib.MobileBertConfig(**{**network.to_dict(), **replaced})
+    return with_dropout(network, params)
+
+
+def with_dropout(
+    network: config_lib.MobileBertConfig, params: experiments.ModelConfig
+) -> config_lib.MobileBertConfig:
+    """Returns `network` with the dropout rates that `params` sets."""
+    rates = {
+        name: getattr(params, name)
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob")
+        if getattr(params, name) is not None
+    }
+    return dataclasses.replace(network, **rates)
 
 
 def tokenizer(

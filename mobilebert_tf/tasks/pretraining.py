@@ -10,6 +10,7 @@ from official.core import base_task
 from mobilebert_tf import experiments
 from mobilebert_tf import losses
 from mobilebert_tf.data import pretraining as pretraining_data
+from mobilebert_tf.data import sharding
 from mobilebert_tf.distillation import student as student_lib
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
@@ -31,6 +32,8 @@ class PretrainingTask(base_task.Task):
         teacher: MobileBertForPreTraining or None.
         start_step: int. Batches of the training data to pass over, so that a
             resumed run sees what an uninterrupted one would.
+        initial: MobileBertForPreTraining of the same network, to start a run
+            without checkpoint from, or None.
     """
 
     def __init__(
@@ -39,11 +42,13 @@ class PretrainingTask(base_task.Task):
         network: config_lib.MobileBertConfig,
         teacher: models.MobileBertForPreTraining | None = None,
         start_step: int = 0,
+        initial: models.MobileBertForPreTraining | None = None,
     ):
         super().__init__(params)
         self.network = network
         self.teacher = teacher
         self.start_step = start_step
+        self.initial = initial
 
     def build_model(self) -> models.MobileBertForPreTraining:
         model = models.MobileBertForPreTraining(self.network)
@@ -51,10 +56,11 @@ class PretrainingTask(base_task.Task):
         return model
 
     def initialize(self, model: models.MobileBertForPreTraining) -> None:
-        """Starts a run without checkpoint; teacher first, then checkpoint."""
-        if self.teacher is not None:
+        """Starts a run without checkpoint."""
+        if self.initial is not None:
+            model.set_weights(self.initial.get_weights())
+        elif self.teacher is not None:
             student_lib.initialize_from_teacher(model, self.teacher)
-        super().initialize(model)
 
     def build_inputs(
         self,
@@ -73,7 +79,7 @@ class PretrainingTask(base_task.Task):
             drop_remainder=params.is_training,
             vocab_size=self.network.vocab_size,
         )
-        return shard_batches(dataset, batch_size, input_context)
+        return sharding.shard_batches(dataset, batch_size, input_context)
 
     def build_metrics(self, training: bool = True):
         del training
@@ -104,9 +110,11 @@ class PretrainingTask(base_task.Task):
         return {self.loss: loss}
 
     def validation_step(self, inputs, model, metrics=None):
-        loss, terms = self.compute_loss(inputs, model, training=False)
+        # The terms are weighted by what they average over; a mean of the
+        # batches' losses would not be.
+        _, terms = self.compute_loss(inputs, model, training=False)
         _update(metrics, terms)
-        return {self.loss: loss}
+        return {}
 
     def compute_loss(self, inputs, model, training: bool):
         """Returns the loss and its terms as {name: (mean, weight)}."""
@@ -210,41 +218,16 @@ def pretraining_loss(inputs, outputs):
         tf.argmax(outputs["next_sentence_logits"], -1, tf.int32) == labels[:, 0]
     )
     batch = tf.cast(tf.shape(labels)[0], tf.float32)
+    sentence_accuracy = tf.math.divide_no_nan(
+        tf.reduce_sum(tf.cast(sentence_hits, tf.float32)), batch
+    )
     terms = {
         "masked_lm_loss": (masked_lm, predictions),
         "masked_lm_accuracy": (accuracy, predictions),
         "next_sentence_loss": (next_sentence, batch),
-        "next_sentence_accuracy": (
-            tf.reduce_mean(tf.cast(sentence_hits, tf.float32)),
-            batch,
-        ),
+        "next_sentence_accuracy": (sentence_accuracy, batch),
     }
     return masked_lm + next_sentence, terms
-
-
-def shard_batches(
-    dataset: tf.data.Dataset,
-    batch_size: int,
-    input_context: tf.distribute.InputContext | None,
-) -> tf.data.Dataset:
-    """Splits global batches among the replicas of a strategy.
-
-    Raises:
-        ValueError: if the batch does not divide among the replicas.
-    """
-    if input_context is None or input_context.num_replicas_in_sync == 1:
-        return dataset
-    per_replica = input_context.get_per_replica_batch_size(batch_size)
-    if input_context.num_input_pipelines > 1:
-        per_pipeline = batch_size // input_context.num_input_pipelines
-        start = input_context.input_pipeline_id * per_pipeline
-        dataset = dataset.map(
-            lambda batch: {
-                name: values[start : start + per_pipeline]
-                for name, values in batch.items()
-            }
-        )
-    return dataset.rebatch(per_replica)
 
 
 def _update(metrics, terms):

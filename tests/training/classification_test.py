@@ -148,6 +148,7 @@ def test_probabilities_do_not_depend_on_the_batch(classifier):
         ({"task.train_data.global_batch_size": 999}, "batch of 999"),
         ({"task.init_checkpoint": "/nope"}, "--init_checkpoint=/nope"),
         ({"task.init_checkpoint": ""}, "--vocab_file is required"),
+        ({"task.train_data.global_batch_size": 0}, "at least 1, got 0"),
     ],
 )
 def test_wrong_input_is_named(
@@ -161,6 +162,27 @@ def test_wrong_input_is_named(
             params, str(tmp_path / "run"), do_train=True, do_eval=True
         )
     assert tf.train.latest_checkpoint(str(tmp_path / "run")) is None
+
+
+def test_training_does_not_overwrite_its_start(teacher_dir, data_dir):
+    before = model_directory.read_info(teacher_dir)
+    params = _params(data_dir, **{"task.init_checkpoint": teacher_dir})
+    with pytest.raises(ValueError, match="choose another --model_dir"):
+        classification.run(params, teacher_dir, do_train=True, do_eval=False)
+    assert model_directory.read_info(teacher_dir) == before
+
+
+def test_a_missing_test_file_shows_before_training(
+    teacher_dir, data_dir, tmp_path
+):
+    for split in ("train", "dev"):
+        shutil.copy(f"{data_dir}/{split}.tsv", tmp_path)
+    params = _params(str(tmp_path), **{"task.init_checkpoint": teacher_dir})
+    with pytest.raises(ValueError, match="test.tsv"):
+        classification.run(
+            params, str(tmp_path / "run"), True, True, predict_split="test"
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_pretrained_model_is_no_classifier(teacher_dir):
