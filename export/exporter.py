@@ -17,6 +17,7 @@ from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf.data import glue
+from mobilebert_tf.evaluation import prediction
 
 VOCAB_FILE = "vocab.txt"
 LABELS_FILE = "labels.txt"
@@ -145,7 +146,7 @@ def export(options: Options) -> Result:
     # Before Keras' minutes: what cannot be written is told at once.
     _write_vocabulary_and_labels(options, info.labels)
     print(f"Running Keras on {len(dev['label_ids'])} examples", flush=True)
-    reference = verification.predict_keras(trained.model, dev)
+    reference = prediction.predict_probabilities(trained.model, dev)
 
     maker = _Maker(options, trained.model, length, task, data_dir, features)
     variants = []

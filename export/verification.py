@@ -6,7 +6,6 @@ Legend: N examples, C labels, S sequence.
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
 from ai_edge_litert import interpreter as litert
 
 from export import inference_graph
@@ -19,8 +18,6 @@ MAX_FLOAT32_DIFFERENCE = 1e-4
 # What an int8 file must compute in int8. Softmax, the mask's addition and
 # LayerNorm stay float by recipe.
 INTEGER_OPS = ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D", "GATHER")
-
-_KERAS_BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,31 +54,6 @@ class Verification:
     comparison: Comparison
     census: dict[str, dict[str, int]]
     failures: tuple[str, ...]
-
-
-def predict_keras(model, features: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns float32 probabilities [N, C] of a classification model.
-
-    Args:
-        model: MobileBertForSequenceClassification.
-        features: int32 [N, S] by the names of inference_graph.INPUT_NAMES.
-    """
-    inputs = {name: features[name] for name in inference_graph.INPUT_NAMES}
-    count = len(inputs["input_word_ids"])
-    return np.concatenate(
-        [
-            tf.nn.softmax(
-                model(
-                    {
-                        name: values[start : start + _KERAS_BATCH]
-                        for name, values in inputs.items()
-                    },
-                    training=False,
-                )["logits"]
-            ).numpy()
-            for start in range(0, count, _KERAS_BATCH)
-        ]
-    )
 
 
 def predict_tflite(

@@ -2,10 +2,7 @@
 
 import filecmp
 import os
-from collections.abc import Mapping
 
-import numpy as np
-import tensorflow as tf
 import tf_keras
 from absl import logging
 from official.core import config_definitions
@@ -17,6 +14,7 @@ from mobilebert_tf import runtime
 from mobilebert_tf import training
 from mobilebert_tf.data import glue
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import classification as tasks
 from mobilebert_tf.tasks import networks
@@ -64,27 +62,6 @@ def run(
     if predict_split:
         _predict(params, model_dir, predict_split)
     return metrics
-
-
-def predict_probabilities(
-    model: tf_keras.Model,
-    features: Mapping[str, np.ndarray],
-    batch_size: int = 64,
-) -> np.ndarray:
-    """Returns softmax probabilities float32 [N, C] of a classifier.
-
-    Args:
-        model: MobileBertForSequenceClassification.
-        features: int32 arrays [N, S] by input name.
-        batch_size: int.
-    """
-    predict = tf.function(
-        lambda batch: tf.nn.softmax(model(batch, training=False)["logits"])
-    )
-    dataset = glue.make_dataset(
-        features, batch_size, is_training=False, seed=0, drop_remainder=False
-    )
-    return np.concatenate([predict(batch).numpy() for batch in dataset])
 
 
 def _train(params, model_dir, evaluate, strategy):
@@ -188,7 +165,7 @@ def _predict(params, model_dir, split):
     task_spec = _task_of(params.task, trained.info)
     config = _with_model_info(params.task, trained.info)
     features = _features(config, task_spec, split, trained.tokenizer)
-    probabilities = predict_probabilities(trained.model, features)
+    probabilities = prediction.predict_probabilities(trained.model, features)
     rows = ["\t".join(["index", "prediction", *trained.info.labels])]
     for index, row in enumerate(probabilities):
         label = trained.info.labels[row.argmax()]

@@ -1,1 +1,1 @@
-"""Metrics, computed by scikit-learn on whole evaluation sets."""
+"""Predictions and metrics on whole evaluation sets."""

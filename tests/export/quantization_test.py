@@ -10,6 +10,7 @@ from export import inference_graph
 from export import model_file
 from export import quantization
 from export import verification
+from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.modeling import config as config_lib
 
 # Static per-tensor int8 through a few random layers; LiteRT's own int8 files
@@ -118,7 +119,7 @@ def test_int8_is_close_to_keras(name, tmp_path):
 
     outputs = verification.predict_tflite(str(path), inputs)
 
-    reference = verification.predict_keras(model, inputs)
+    reference = prediction.predict_probabilities(model, inputs)
     comparison = verification.compare(reference, outputs)
     assert comparison.sqnr_db >= MIN_SQNR_DB
     # The output follows the example, not only the mean of all examples.
@@ -152,7 +153,7 @@ def test_calibration_ranges_are_those_of_the_examples():
     ranges = calibration.collect_ranges(
         float_model, verification.examples_of(inputs)
     )
-    expected = verification.predict_keras(model, inputs)
+    expected = prediction.predict_probabilities(model, inputs)
     file = model_file.ModelFile(float_model)
     (output,) = [
         file.tensors[operator.outputs[0]].name

@@ -19,8 +19,8 @@ from export import exporter
 from export import inference_graph
 from export import quantization
 from export import report
-from export import verification
 from mobilebert_tf import model_directory
+from mobilebert_tf.evaluation import prediction
 
 BINARY = pathlib.Path(exporter.__file__).with_name("to_tflite.py")
 
@@ -245,7 +245,9 @@ def test_failed_variant_leaves_the_others(
 
 
 def test_output_that_cannot_be_written(model_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(verification, "predict_keras", None)  # not reached
+    monkeypatch.setattr(
+        prediction, "predict_probabilities", None
+    )  # not reached
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ValueError, match="--output=.*/out is no directory"):
         _export(model_dir, tmp_path)

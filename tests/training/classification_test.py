@@ -12,6 +12,7 @@ from mobilebert_tf import classification
 from mobilebert_tf import experiments
 from mobilebert_tf import model_directory
 from mobilebert_tf import training
+from mobilebert_tf.evaluation import prediction
 
 
 @pytest.fixture(scope="module", name="data_dir")
@@ -133,8 +134,8 @@ def test_probabilities_do_not_depend_on_the_batch(classifier):
         "input_mask": np.ones_like(ids),
         "input_type_ids": np.zeros_like(ids),
     }
-    whole = classification.predict_probabilities(model, features, 7)
-    parts = classification.predict_probabilities(model, features, 2)
+    whole = prediction.predict_probabilities(model, features, 7)
+    parts = prediction.predict_probabilities(model, features, 2)
     assert whole.shape == (7, 2)
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
 

@@ -1,0 +1,33 @@
+"""Predictions of a classifier on whole evaluation sets.
+
+Legend: N examples, S sequence, C labels.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from mobilebert_tf.data import glue
+
+
+def predict_probabilities(
+    model: tf_keras.Model,
+    features: Mapping[str, np.ndarray],
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Returns softmax probabilities float32 [N, C] of a classifier.
+
+    Args:
+        model: MobileBertForSequenceClassification.
+        features: int32 arrays [N, S] by input name.
+        batch_size: int.
+    """
+    predict = tf.function(
+        lambda batch: tf.nn.softmax(model(batch, training=False)["logits"])
+    )
+    dataset = glue.make_dataset(
+        features, batch_size, is_training=False, seed=0, drop_remainder=False
+    )
+    return np.concatenate([predict(batch).numpy() for batch in dataset])
