@@ -232,12 +232,68 @@ def test_rates_of_a_completed_schedule():
         assert float(schedule(step)) == pytest.approx(rate, abs=1e-6), step
 
 
-@pytest.mark.parametrize("warmup_steps, warned", [(69, False), (70, True)])
-def test_endless_warmup_is_told(caplog, warmup_steps, warned):
-    config = experiments.lamb_config(1e-3, 0.0, warmup_steps)
-    with caplog.at_level("WARNING", logger="absl"):
-        experiments.complete_optimizer_config(config, num_steps=70)
-    told = (
-        f"warm-up of {warmup_steps} steps never ends within 70" in caplog.text
+def test_warmup_as_long_as_the_stage_is_refused():
+    """Whether its own or the proportion's: the rate would never be reached."""
+    config = experiments.lamb_config(1e-3, 0.0, warmup_steps=69)
+    completed = experiments.complete_optimizer_config(config, num_steps=70)
+    assert completed.warmup.get().warmup_steps == 69
+    for own, given in ((70, None), (71, None), (0, 70)):
+        config = experiments.lamb_config(1e-3, 0.0, warmup_steps=own)
+        with pytest.raises(ValueError, match="never ends within a stage of 70"):
+            experiments.complete_optimizer_config(config, 70, given)
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("trainer.optimizer_config.ema.average_decay", 0.5),
+        ("trainer.loss_upper_bound", 3.0),
+        ("runtime.run_eagerly", True),
+        ("task.validation_data.is_training", True),
+    ],
+)
+def test_fields_that_nothing_follows_are_refused(key, value):
+    """The Garden's configs have them; to ignore them would be a trap."""
+    with pytest.raises(ValueError, match=" is not supported here, expected "):
+        experiments.build(experiments.pretraining(), [], "", {key: value})
+
+
+def _continue(tmp_path, before, now):
+    experiments.write_params(_build(params_override=before), str(tmp_path))
+    experiments.check_continues(_build(params_override=now), str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "before, now",
+    [
+        ("task.seed=1", "task.seed=1"),
+        ("trainer.train_steps=10", "trainer.train_steps=20"),
+        ("task.teacher_dir=a", "task.teacher_dir=b"),
+        ("task.train_data.input_path=a", "task.train_data.input_path=b"),
+        ("", "task.validation_data.global_batch_size=3"),
+    ],
+)
+def test_runs_that_may_go_on(tmp_path, before, now):
+    _continue(tmp_path, before, now)
+    # Nothing to compare with is no obstacle either.
+    params = _build(params_override=now)
+    experiments.check_continues(params, str(tmp_path / "fresh"))
+    assert not (tmp_path / "fresh").exists()
+
+
+@pytest.mark.parametrize(
+    "key, before, now",
+    [
+        ("task.seed", 1, 2),
+        ("task.distillation.temperature", 1.0, 2.0),
+        ("task.train_data.global_batch_size", 8, 16),
+        ("task.knowledge_transfer.steps_per_block", 5, 6),
+    ],
+)
+def test_another_task_does_not_continue(tmp_path, key, before, now):
+    with pytest.raises(ValueError) as info:
+        _continue(tmp_path, f"{key}={before}", f"{key}={now}")
+    assert str(info.value) == (
+        f"{key} is {before} in {tmp_path}/params.yaml, this run has {now}; "
+        "choose another --model_dir"
     )
-    assert told == warned

@@ -1,5 +1,6 @@
 """A trained model's folder: written, read back, and each way to be broken."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -116,26 +117,43 @@ def test_newest_checkpoint_is_read(folder):
     )
 
 
-def test_same_network_may_go_on(folder, vocab_file):
-    info = model_directory.ModelInfo("pretraining", max_seq_length=5)
-    model_directory.write(folder, _CONFIG, info, vocab_file)
-    assert model_directory.read_info(folder) == info
-    # With the folder's own vocabulary, as a resumed run has it.
-    model_directory.write(folder, _CONFIG, info, f"{folder}/vocab.txt")
-    assert model_directory.load(folder).tokenizer.vocab_size == len(_TOKENS)
+def test_same_model_may_go_on(tmp_path, vocab_file):
+    """From elsewhere too, and with the folder's own vocabulary."""
+    folder = str(tmp_path / "model")
+    model_directory.write(folder, _CONFIG, _CLASSIFIER, vocab_file)
+    moved = dataclasses.replace(_CLASSIFIER, data_dir="/elsewhere")
+    model_directory.write(folder, _CONFIG, moved, f"{folder}/vocab.txt")
+    assert model_directory.read_info(folder) == moved
+    with open(f"{folder}/vocab.txt") as stream:
+        assert stream.read().split() == _TOKENS
 
 
-def test_another_network_is_refused(folder, vocab_file):
-    other = config_lib.MobileBertConfig(
-        **{**_CONFIG.to_dict(), "intermediate_size": 12}
+@pytest.mark.parametrize(
+    "field, old, new",
+    [("intermediate_size", 8, 12), ("max_seq_length", 10, 5)],
+)
+def test_another_model_is_refused(folder, vocab_file, field, old, new):
+    config, info = (
+        dataclasses.replace(part, **{field: new})
+        if hasattr(part, field)
+        else part
+        for part in (_CONFIG, _PRETRAINING)
     )
-    with pytest.raises(ValueError) as info:
-        model_directory.write(folder, other, _PRETRAINING, vocab_file)
-    assert str(info.value) == (
-        f"{folder} holds another network: intermediate_size is 8, this run "
-        "has 12; choose another --model_dir"
+    with pytest.raises(ValueError) as error:
+        model_directory.write(folder, config, info, vocab_file)
+    assert str(error.value) == (
+        f"{folder} holds another model: {field} is {old}, this run has {new}; "
+        "choose another --model_dir"
     )
     assert model_directory.read_config(folder) == _CONFIG
+    assert model_directory.read_info(folder) == _PRETRAINING
+
+
+def test_another_vocabulary_is_refused(folder, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join([*_TOKENS[:-1], "d"]) + "\n")
+    with pytest.raises(ValueError, match="vocab.txt and .*other.txt differ"):
+        model_directory.write(folder, _CONFIG, _PRETRAINING, str(other))
 
 
 def _remove(name):
@@ -175,8 +193,8 @@ _INFO = '{"head": "pretraining", "max_seq_length": 10, "labels": []'
             _write("vocab.txt", "\n".join([*_TOKENS, "d"]) + "\n"),
             "vocab.txt has 9 entries but the model's vocab_size is 8",
         ),
-        (_remove("checkpoint"), "no checkpoint .ckpt-N.index. found"),
-        (_remove("ckpt-1.index"), "no checkpoint .ckpt-N.index. found"),
+        (_remove("checkpoint"), "ckpt-1.* is there, but .* .checkpoint. is"),
+        (_remove("ckpt-1.index"), "ckpt-1.* is there, but .* names another"),
         *(
             (damage, "ckpt-1: not a whole checkpoint: ")
             for damage in (
