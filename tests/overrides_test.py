@@ -71,6 +71,9 @@ def test_values_of_the_right_type(field, given, expected):
         ("steps", 1.5, "expected int, got 1.5"),
         ("steps", "7", "expected int, got '7'"),
         ("steps", True, "expected int, got True"),
+        ("steps", None, "expected int, got None"),  # a key without a value
+        ("rate", None, "expected float, got None"),
+        ("flag", None, "expected bool, got None"),
         ("steps", {"x": 1}, "expected int, got {'x': 1}"),
         ("name", 7, "expected str, got 7"),
         ("flag", 1, "expected bool, got 1"),
