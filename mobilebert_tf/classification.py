@@ -126,7 +126,7 @@ def _train(params, model_dir, evaluate, strategy):
     with strategy.scope():
         return training.run_stages(
             params,
-            schedule.build("none", 0, 0, steps),
+            [schedule.Stage("fine_tuning", 0, steps)],
             lambda stage, start_step: tasks.ClassificationTask(
                 config,
                 network,
@@ -148,7 +148,7 @@ def _evaluate(params, model_dir):
     task_spec = _task_of(params.task, trained.info)
     config = _with_model_info(params.task, trained.info)
     dev = _features(config, task_spec, "dev", trained.tokenizer)
-    stage = schedule.build("none", 0, 0, 1)[0]
+    stage = schedule.Stage("fine_tuning", 0, 0)
     task = tasks.ClassificationTask(
         config,
         trained.config,
