@@ -9,8 +9,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from mobilebert_tf import files
 
 HOST = "host"
@@ -155,7 +153,7 @@ def load(
     accepted = [field.name for field in dataclasses.fields(BenchmarkConfig)]
     values = {}
     if config_file:
-        values = _read_yaml(config_file)
+        values = files.read_yaml(config_file)
         for key in values:
             if key not in accepted:
                 raise ValueError(
@@ -171,20 +169,6 @@ def load(
         if config_file:
             raise ValueError(f"{config_file} and flags: {error}") from error
         raise
-
-
-def _read_yaml(path):
-    files.require_file(path, "config_file")
-    with open(path, encoding="utf-8") as stream:
-        try:
-            values = yaml.safe_load(stream)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not valid YAML: {error}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected `key: value` lines, got {values!r}")
-    return values
 
 
 def _is_int(value, least):

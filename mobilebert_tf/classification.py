@@ -7,6 +7,7 @@ import tf_keras
 from absl import logging
 from official.core import config_definitions
 
+from mobilebert_tf import experiment_builder
 from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
@@ -108,7 +109,7 @@ def _train(params, model_dir, evaluate, strategy):
         warmup_steps=int(steps * config.warmup_proportion),
     )
     tf_keras.utils.set_random_seed(config.seed)
-    experiments.check_continues(params, model_dir)
+    experiment_builder.check_continues(params, model_dir)
     model_directory.write(
         model_dir,
         network,
@@ -122,7 +123,7 @@ def _train(params, model_dir, evaluate, strategy):
         ),
         vocab_file,
     )
-    experiments.write_params(params, model_dir)
+    experiment_builder.write_params(params, model_dir)
     with strategy.scope():
         return training.run_stages(
             params,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from absl import flags
 from official.core import config_definitions
 
-from mobilebert_tf import experiments
+from mobilebert_tf import experiment_builder
 
 FLAGS = flags.FLAGS
 
@@ -54,7 +54,8 @@ def build_experiment(
     """Merges defaults, YAML files, --params_override and short flags.
 
     Raises:
-        ValueError: see experiments.build; also if --model_dir is not given.
+        ValueError: what experiment_builder.build raises; also without
+            --model_dir.
     """
     if not FLAGS.model_dir:
         raise ValueError("--model_dir is required: got nothing")
@@ -63,6 +64,6 @@ def build_experiment(
         for name, (_, key, _) in table.items()
         if FLAGS[name].value is not None
     }
-    return experiments.build(
+    return experiment_builder.build(
         defaults, FLAGS.config_file, FLAGS.params_override, overrides
     )

@@ -6,6 +6,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+import yaml
+
 
 @contextlib.contextmanager
 def atomic_path(path: str) -> Iterator[str]:
@@ -140,3 +142,24 @@ def _require_writable(folder, path, flag):
         raise ValueError(
             f"--{flag}={path}: cannot be written: permission denied in {folder}"
         )
+
+
+def read_yaml(path: str) -> dict:
+    """Reads a mapping from a YAML file; an empty file is an empty mapping.
+
+    Raises:
+        ValueError: if the file is absent, or no YAML mapping.
+    """
+    require_file(path, "config_file")
+    with open(path, encoding="utf-8") as stream:
+        try:
+            values = yaml.safe_load(stream)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{path}: expected a mapping, got {type(values).__name__}"
+        )
+    return values

@@ -6,29 +6,6 @@ import yaml
 from official.modeling.hyperparams import base_config
 from official.modeling.hyperparams import oneof
 
-from mobilebert_tf import files
-
-
-def read_yaml(path: str) -> dict:
-    """Reads a mapping from a YAML file; an empty file is an empty mapping.
-
-    Raises:
-        ValueError: if the file is absent, or no YAML mapping.
-    """
-    files.require_file(path, "config_file")
-    with open(path, encoding="utf-8") as stream:
-        try:
-            values = yaml.safe_load(stream)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not YAML: {error}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ValueError(
-            f"{path}: expected a mapping, got {type(values).__name__}"
-        )
-    return values
-
 
 def parse(text: str) -> dict:
     """Parses "a.b=1,c.d=x", or a mapping in JSON or YAML braces.

@@ -7,6 +7,7 @@ import os
 import tf_keras
 from official.core import config_definitions
 
+from mobilebert_tf import experiment_builder
 from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
@@ -88,7 +89,7 @@ def run(
             return training.evaluate_model(
                 params, make_task(stages[-1], 0), stages[-1], model_dir
             )
-        experiments.check_continues(params, model_dir)
+        experiment_builder.check_continues(params, model_dir)
         model_directory.write(
             model_dir,
             network,
@@ -99,7 +100,7 @@ def run(
             ),
             task.model.vocab_file,
         )
-        experiments.write_params(params, model_dir)
+        experiment_builder.write_params(params, model_dir)
         return training.run_stages(
             params,
             stages,

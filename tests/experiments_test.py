@@ -7,6 +7,7 @@ import pytest
 import yaml
 from official.modeling import optimization
 
+from mobilebert_tf import experiment_builder
 from mobilebert_tf import experiments
 
 _RATE = (
@@ -28,7 +29,7 @@ def _write_yaml(tmp_path):
 
 
 def _build(config_files=(), params_override="", **flag_overrides):
-    return experiments.build(
+    return experiment_builder.build(
         experiments.pretraining(),
         list(config_files),
         params_override,
@@ -68,7 +69,7 @@ def test_defaults_are_not_modified(write_yaml):
     before = defaults.as_dict()
     path = write_yaml("x.yaml", "task: {model: {preset: micro}}\n")
     flags = {"task.seed": 9, _RATE: 0.5}
-    params = experiments.build(defaults, [path], "task.seed=8", flags)
+    params = experiment_builder.build(defaults, [path], "task.seed=8", flags)
     assert defaults.as_dict() == before != params.as_dict()
     assert flags == {"task.seed": 9, _RATE: 0.5}
     assert experiments.pretraining().as_dict() == before
@@ -135,8 +136,8 @@ def test_absent_file():
 )
 def test_written_params_repeat_the_run(tmp_path, params_override):
     params = _build(params_override=params_override)
-    experiments.write_params(params, str(tmp_path / "run"))
-    path = str(tmp_path / "run" / experiments.PARAMS_FILE)
+    experiment_builder.write_params(params, str(tmp_path / "run"))
+    path = str(tmp_path / "run" / experiment_builder.PARAMS_FILE)
     assert _build([path]).as_dict() == params.as_dict()
 
 
@@ -155,7 +156,7 @@ def test_shipped_configs_are_accepted(path):
         if path.parent.name == "glue"
         else experiments.pretraining()
     )
-    params = experiments.build(defaults, [str(path)], "", {})
+    params = experiment_builder.build(defaults, [str(path)], "", {})
     assert params.as_dict() != defaults.as_dict()
 
 
@@ -255,12 +256,18 @@ def test_warmup_as_long_as_the_stage_is_refused():
 def test_fields_that_nothing_follows_are_refused(key, value):
     """The Garden's configs have them; to ignore them would be a trap."""
     with pytest.raises(ValueError, match=" is not supported here, expected "):
-        experiments.build(experiments.pretraining(), [], "", {key: value})
+        experiment_builder.build(
+            experiments.pretraining(), [], "", {key: value}
+        )
 
 
 def _continue(tmp_path, before, now):
-    experiments.write_params(_build(params_override=before), str(tmp_path))
-    experiments.check_continues(_build(params_override=now), str(tmp_path))
+    experiment_builder.write_params(
+        _build(params_override=before), str(tmp_path)
+    )
+    experiment_builder.check_continues(
+        _build(params_override=now), str(tmp_path)
+    )
 
 
 @pytest.mark.parametrize(
@@ -277,7 +284,7 @@ def test_runs_that_may_go_on(tmp_path, before, now):
     _continue(tmp_path, before, now)
     # Nothing to compare with is no obstacle either.
     params = _build(params_override=now)
-    experiments.check_continues(params, str(tmp_path / "fresh"))
+    experiment_builder.check_continues(params, str(tmp_path / "fresh"))
     assert not (tmp_path / "fresh").exists()
 
 

@@ -6,6 +6,7 @@ import pytest
 from official.modeling.hyperparams import base_config
 from official.modeling.hyperparams import oneof
 
+from mobilebert_tf import files
 from mobilebert_tf import overrides
 
 
@@ -174,7 +175,7 @@ def test_unparseable_text(text, message):
 def test_read_yaml(tmp_path, content, values):
     path = tmp_path / "x.yaml"
     path.write_bytes(content)
-    assert overrides.read_yaml(str(path)) == values
+    assert files.read_yaml(str(path)) == values
 
 
 @pytest.mark.parametrize(
@@ -191,14 +192,14 @@ def test_malformed_yaml(tmp_path, content, message):
     path = tmp_path / "x.yaml"
     path.write_bytes(content)
     with pytest.raises(ValueError) as info:
-        overrides.read_yaml(str(path))
+        files.read_yaml(str(path))
     assert str(info.value).startswith(f"{path}: {message}")
 
 
 def test_absent_yaml(tmp_path):
     path = f"{tmp_path}/x.yaml"
     with pytest.raises(ValueError) as info:
-        overrides.read_yaml(path)
+        files.read_yaml(path)
     assert str(info.value) == (
         f"--config_file={path}: expected a file, got no such file"
     )

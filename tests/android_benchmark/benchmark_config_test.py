@@ -43,8 +43,8 @@ def test_every_device_file_loads():
     ("text", "message"),
     [
         ("thread: [1]", "device.yaml: unknown key 'thread'; accepted: models,"),
-        ("- a", "expected `key: value` lines"),
-        ("a: [", "not valid YAML"),
+        ("- a", "expected a mapping, got list"),
+        ("a: [", "not YAML"),
         ("threads: 4", r"threads: expected a non-empty list, got 4"),
         ("threads: [0]", "threads: expected integers >= 1, got 0"),
         ("threads: [true]", "threads: expected integers >= 1, got True"),

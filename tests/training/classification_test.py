@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from mobilebert_tf import classification
+from mobilebert_tf import experiment_builder
 from mobilebert_tf import experiments
 from mobilebert_tf import model_directory
 from mobilebert_tf import training
@@ -43,7 +44,7 @@ def _params(data_dir, **overrides):
         "trainer.optimizer_config.learning_rate.polynomial."
         "initial_learning_rate"
     )
-    return experiments.build(
+    return experiment_builder.build(
         experiments.classification(),
         [],
         "",

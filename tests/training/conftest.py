@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from mobilebert_tf import experiment_builder
 from mobilebert_tf import experiments
 from mobilebert_tf import pretraining
 from mobilebert_tf import tokenization
@@ -86,7 +87,7 @@ def _teacher_dir(workspace):
 
 def pretraining_params(workspace, bert_config_file, train_steps, **overrides):
     """Returns the experiment of a run on the tiny records."""
-    return experiments.build(
+    return experiment_builder.build(
         experiments.pretraining(),
         [],
         "",

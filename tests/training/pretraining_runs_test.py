@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
+from mobilebert_tf import experiment_builder
 from mobilebert_tf import experiments
 from mobilebert_tf import model_directory
 from mobilebert_tf import pretraining
@@ -208,7 +209,7 @@ def test_a_run_can_start_from_a_pretrained_model(teacher_dir, workspace):
 
 
 def test_evaluation_alone_needs_only_the_folder(teacher_dir, workspace):
-    params = experiments.build(
+    params = experiment_builder.build(
         experiments.pretraining(),
         [],
         "",

@@ -1,0 +1,144 @@
+"""From defaults, YAML files and flags to one experiment, and its record."""
+
+import json
+import os
+from collections.abc import Mapping
+
+import yaml
+from official.core import config_definitions
+
+from mobilebert_tf import files
+from mobilebert_tf import overrides
+
+PARAMS_FILE = "params.yaml"
+
+# Fields of the Garden's configs that this project's loop does not follow. To
+# accept and ignore them would be a trap.
+_UNSUPPORTED = (
+    "trainer.summary_interval",
+    "trainer.continuous_eval_timeout",
+    "trainer.best_checkpoint_export_subdir",
+    "trainer.best_checkpoint_eval_metric",
+    "trainer.best_checkpoint_metric_comp",
+    "trainer.loss_upper_bound",
+    "trainer.recovery_begin_steps",
+    "trainer.recovery_max_trials",
+    "trainer.validation_summary_subdir",
+    "trainer.preemption_on_demand_checkpoint",
+    "trainer.optimizer_config.ema",
+    "runtime.enable_xla",
+    "runtime.gpu_thread_mode",
+    "runtime.dataset_num_private_threads",
+    "runtime.per_gpu_thread_count",
+    "runtime.worker_hosts",
+    "runtime.task_index",
+    "runtime.all_reduce_alg",
+    "runtime.num_packs",
+    "runtime.loss_scale",
+    "runtime.run_eagerly",
+    "runtime.batchnorm_spatial_persistent",
+    "runtime.num_cores_per_replica",
+    "runtime.default_shard_dim",
+    "runtime.use_tpu_mp_strategy",
+    "task.name",
+    "task.differential_privacy_config",
+    "task.allow_image_summary",
+    "task.train_data.is_training",
+    "task.validation_data.is_training",
+)
+
+# What may differ when a run is continued: where files lie, and evaluation.
+_MAY_CHANGE = (
+    "task.init_checkpoint",
+    "task.teacher_dir",
+    "task.data_dir",
+    "task.model.vocab_file",
+    "task.model.bert_config_file",
+    "task.train_data.input_path",
+    "task.validation_data",
+)
+
+
+def build(
+    defaults: config_definitions.ExperimentConfig,
+    config_files: list[str],
+    params_override: str,
+    flag_overrides: Mapping[str, object],
+) -> config_definitions.ExperimentConfig:
+    """Merges defaults, YAML files, --params_override and flags, in order.
+
+    Args:
+        defaults: the experiment's defaults; not modified.
+        config_files: YAML files of nested keys.
+        params_override: "a.b=1,c.d=x" or a JSON/YAML mapping.
+        flag_overrides: dotted key to value.
+
+    Raises:
+        ValueError: for an unreadable file, an unknown key or a value of the
+            wrong type, naming file and key.
+    """
+    params = defaults.replace()
+    for path in config_files:
+        overrides.apply(params, files.read_yaml(path), source=path)
+    if params_override:
+        values = overrides.parse(params_override)
+        overrides.apply(params, values, source="--params_override")
+    for key, value in flag_overrides.items():
+        overrides.apply(params, overrides.nested(key, value), source="flags")
+    for key in _UNSUPPORTED:
+        value, default = _get(params, key), _get(defaults, key)
+        if value != default:
+            raise ValueError(
+                f"{key}={value} is not supported here, expected {default}"
+            )
+    return params
+
+
+def check_continues(
+    params: config_definitions.ExperimentConfig, model_dir: str
+) -> None:
+    """Checks that the run of `model_dir` can go on with `params`.
+
+    Raises:
+        ValueError: if params.yaml there has another task: its checkpoints
+            would be continued with other data, stages or losses.
+    """
+    path = os.path.join(model_dir, PARAMS_FILE)
+    if not os.path.exists(path):
+        return
+    before = files.read_yaml(path).get("task", {})
+    _compare(before, _plain(params)["task"], "task", path)
+
+
+def _compare(before, now, prefix, path):
+    for key in sorted(before.keys() | now.keys()):
+        name = f"{prefix}.{key}"
+        if name in _MAY_CHANGE:
+            continue
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            _compare(old, new, name, path)
+        elif old != new:
+            raise ValueError(
+                f"{name} is {old} in {path}, this run has {new}; choose "
+                "another --model_dir"
+            )
+
+
+def _get(params, key):
+    for part in key.split("."):
+        params = getattr(params, part, None)
+    return params
+
+
+def _plain(params):
+    """Returns dicts, lists and scalars alone."""
+    return json.loads(json.dumps(params.as_dict()))
+
+
+def write_params(
+    params: config_definitions.ExperimentConfig, model_dir: str
+) -> None:
+    """Writes the merged experiment to model_dir/params.yaml."""
+    text = yaml.safe_dump(_plain(params), sort_keys=False)
+    files.write_text(os.path.join(model_dir, PARAMS_FILE), text)
