@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 from absl import flags
 from matplotlib import figure as figure_lib
 
@@ -226,7 +227,8 @@ def _write_report(folder, header, rows, seconds, unfit):
         _loss_figure(folder),
     )
     report.add_figure(
-        "Latency of each inference on this machine, one thread.",
+        "Latency of the inferences on this machine, one thread; the slowest "
+        "half percent lies beyond the right edge.",
         _latency_figure(folder),
     )
     report.add_table(
@@ -243,7 +245,7 @@ def _write_report(folder, header, rows, seconds, unfit):
 
 
 def _loss_figure(folder):
-    figure = figure_lib.Figure(figsize=(11, 3.2))
+    figure = figure_lib.Figure(figsize=(11, 3.2), layout="constrained")
     panels = figure.subplots(1, 3)
     for axes, name in zip(
         panels, ("teacher", "student", "classifier"), strict=True
@@ -268,13 +270,14 @@ def _loss_figure(folder):
 def _latency_figure(folder):
     figure = figure_lib.Figure(figsize=(7, 3.2))
     axes = figure.subplots()
-    for file_name, samples in _latency_samples(folder).items():
-        axes.hist(
-            [value / 1e3 for value in samples],
-            bins=60,
-            alpha=0.6,
-            label=file_name,
-        )
+    samples_ms = {
+        name: np.array(samples) / 1e3
+        for name, samples in _latency_samples(folder).items()
+    }
+    # A single hiccup would squeeze the rest into one bar.
+    end = max(np.percentile(values, 99.5) for values in samples_ms.values())
+    for name, values in samples_ms.items():
+        axes.hist(values, bins=80, range=(0, end), alpha=0.6, label=name)
     axes.set_xlabel("latency, ms")
     axes.set_ylabel("inferences")
     axes.legend()
