@@ -1,5 +1,6 @@
-"""Base of the layers that are built from a MobileBertConfig."""
+"""Bases of the layers and models built from a MobileBertConfig."""
 
+import tensorflow as tf
 import tf_keras
 
 from mobilebert_tf.modeling import config as config_lib
@@ -25,6 +26,38 @@ class ConfiguredLayer(tf_keras.layers.Layer):
         # Here, not in __init__: subclasses read fields of what they are given.
         network = config_lib.MobileBertConfig.from_dict(config["config"])
         return cls(**{**config, "config": network})
+
+
+class ConfiguredModel(tf_keras.Model):
+    """A model of token ids whose constructor takes a MobileBertConfig.
+
+    Args:
+        config: MobileBertConfig, or its dict form as found in get_config.
+        **kwargs: of tf_keras.Model.
+    """
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        if isinstance(config, dict):
+            config = config_lib.MobileBertConfig.from_dict(config)
+        self.config = config
+
+    def build_weights(self) -> None:
+        """Creates all variables without real input."""
+        self({"input_word_ids": tf.zeros([1, 1], tf.int32)})
+
+    def get_config(self):
+        return {**super().get_config(), "config": self.config.to_dict()}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        del custom_objects
+        return cls(**config)
+
+    def build_from_config(self, config):
+        # Keras would try float inputs, which are no ids.
+        del config
+        self.build_weights()
 
 
 def kernel_initializer(config: config_lib.MobileBertConfig):

@@ -8,13 +8,12 @@ import tf_keras
 
 from mobilebert_tf.modeling import attention
 from mobilebert_tf.modeling import block
-from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import configured
 from mobilebert_tf.modeling import embeddings
 
 
 @tf_keras.utils.register_keras_serializable(package="mobilebert_tf")
-class MobileBertEncoder(tf_keras.Model):
+class MobileBertEncoder(configured.ConfiguredModel):
     """Embeddings, L blocks and the pooler.
 
     It returns all that knowledge transfer compares, so that no subclass or
@@ -49,10 +48,8 @@ class MobileBertEncoder(tf_keras.Model):
     """
 
     def __init__(self, config, **kwargs):
-        super().__init__(**kwargs)
-        if isinstance(config, dict):
-            config = config_lib.MobileBertConfig.from_dict(config)
-        self.config = config
+        super().__init__(config, **kwargs)
+        config = self.config
         self.embeddings = embeddings.MobileBertEmbeddings(
             config, name="embeddings"
         )
@@ -93,20 +90,3 @@ class MobileBertEncoder(tf_keras.Model):
             "encoder_outputs": encoder_outputs,
             "attention_scores": attention_scores,
         }
-
-    def build_weights(self) -> None:
-        """Creates all variables without real input."""
-        self({"input_word_ids": tf.zeros([1, 1], tf.int32)})
-
-    def get_config(self):
-        return {**super().get_config(), "config": self.config.to_dict()}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        del custom_objects
-        return cls(**config)
-
-    def build_from_config(self, config):
-        # Keras would try float inputs, which are no ids.
-        del config
-        self.build_weights()

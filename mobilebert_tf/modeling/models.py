@@ -3,40 +3,19 @@
 Legend: B batch, S sequence, P predictions per sequence, V vocabulary.
 """
 
-import tensorflow as tf
 import tf_keras
 
-from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.modeling import configured
 from mobilebert_tf.modeling import encoder as encoder_lib
 from mobilebert_tf.modeling import heads
 
 
-class _Model(tf_keras.Model):
-    """Common construction and serialisation of the models below."""
+class _Model(configured.ConfiguredModel):
+    """A model with an encoder."""
 
     def __init__(self, config, **kwargs):
-        super().__init__(**kwargs)
-        if isinstance(config, dict):
-            config = config_lib.MobileBertConfig.from_dict(config)
-        self.config = config
-        self.encoder = encoder_lib.MobileBertEncoder(config, name="bert")
-
-    def build_weights(self) -> None:
-        """Creates all variables without real input."""
-        self({"input_word_ids": tf.zeros([1, 1], tf.int32)})
-
-    def get_config(self):
-        return {**super().get_config(), "config": self.config.to_dict()}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        del custom_objects
-        return cls(**config)
-
-    def build_from_config(self, config):
-        # Keras would try float inputs, which are no ids.
-        del config
-        self.build_weights()
+        super().__init__(config, **kwargs)
+        self.encoder = encoder_lib.MobileBertEncoder(self.config, name="bert")
 
 
 @tf_keras.utils.register_keras_serializable(package="mobilebert_tf")
