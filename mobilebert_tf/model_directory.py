@@ -22,15 +22,37 @@ import tensorflow as tf
 from mobilebert_tf import files
 from mobilebert_tf import tokenization
 from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.modeling import configured
+from mobilebert_tf.modeling import heads
 from mobilebert_tf.modeling import models
 
 CONFIG_FILE = "bert_config.json"
 VOCAB_FILE = "vocab.txt"
 INFO_FILE = "model_info.json"
 
+ENCODER = "encoder"
 PRETRAINING = "pretraining"
+MASKED_LM = "masked_lm"
+NEXT_SENTENCE = "next_sentence"
 SEQUENCE_CLASSIFICATION = "sequence_classification"
-HEADS = (PRETRAINING, SEQUENCE_CLASSIFICATION)
+MULTIPLE_CHOICE = "multiple_choice"
+TOKEN_CLASSIFICATION = "token_classification"
+QUESTION_ANSWERING = "question_answering"
+SENTENCE_EMBEDDING = "sentence_embedding"
+_MODELS = {
+    ENCODER: models.MobileBertModel,
+    PRETRAINING: models.MobileBertForPreTraining,
+    MASKED_LM: models.MobileBertForMaskedLM,
+    NEXT_SENTENCE: models.MobileBertForNextSentencePrediction,
+    SEQUENCE_CLASSIFICATION: models.MobileBertForSequenceClassification,
+    MULTIPLE_CHOICE: models.MobileBertForMultipleChoice,
+    TOKEN_CLASSIFICATION: models.MobileBertForTokenClassification,
+    QUESTION_ANSWERING: models.MobileBertForQuestionAnswering,
+    SENTENCE_EMBEDDING: models.MobileBertForSentenceEmbedding,
+}
+HEADS = tuple(_MODELS)
+# Heads with one output per label.
+LABELLED_HEADS = (SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +64,13 @@ class ModelInfo:
         max_seq_length: int. Length the model was trained with.
         lower_case: bool. Whether the tokenizer lower-cases.
         task_name: str. GLUE task, "" for pre-training.
-        labels: list of str. Label names in the order of the logits.
+        labels: list of str. Label names in the order of the logits, for
+            LABELLED_HEADS only.
         data_dir: str. Folder of the task's files, "" for pre-training.
+        pooling: str. Of the sentence-embedding head: "mean" or "cls".
+
+    Raises:
+        ValueError: for an unknown head, or labels that do not go with it.
     """
 
     head: str
@@ -52,11 +79,18 @@ class ModelInfo:
     task_name: str = ""
     labels: tuple[str, ...] = ()
     data_dir: str = ""
+    pooling: str = heads.MEAN_POOLING
 
     def __post_init__(self):
         if self.head not in HEADS:
             raise ValueError(
                 f"head: expected one of {', '.join(HEADS)}, got {self.head!r}"
+            )
+        if bool(self.labels) != (self.head in LABELLED_HEADS):
+            expected = "labels" if self.head in LABELLED_HEADS else "no labels"
+            raise ValueError(
+                f"labels: the head {self.head} has {expected}, got "
+                f"{list(self.labels)}"
             )
 
 
@@ -64,9 +98,7 @@ class ModelInfo:
 class TrainedModel:
     """A model read back from its folder, with restored weights."""
 
-    model: models.MobileBertForPreTraining | (
-        models.MobileBertForSequenceClassification
-    )
+    model: configured.ConfiguredModel
     config: config_lib.MobileBertConfig
     info: ModelInfo
     tokenizer: tokenization.WordPieceTokenizer
@@ -191,16 +223,28 @@ def load(model_dir: str) -> TrainedModel:
     inference = dataclasses.replace(
         config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
     )
-    if info.head == SEQUENCE_CLASSIFICATION:
-        model = models.MobileBertForSequenceClassification(
-            inference, num_labels=len(info.labels), dropout_rate=0.0
-        )
-    else:
-        model = models.MobileBertForPreTraining(inference)
+    model = make_model(inference, info)
     model.build_weights()
     checkpoint = latest_checkpoint(model_dir)
     restore(model, checkpoint)
     return TrainedModel(model, config, info, tokenizer, checkpoint)
+
+
+def make_model(
+    config: config_lib.MobileBertConfig, info: ModelInfo
+) -> configured.ConfiguredModel:
+    """Returns a fresh model with the head that `info` names.
+
+    Its head has no dropout; the config's rates hold for the encoder.
+    """
+    head = {}
+    if info.head in LABELLED_HEADS:
+        head = {"num_labels": len(info.labels), "dropout_rate": 0.0}
+    elif info.head == MULTIPLE_CHOICE:
+        head = {"dropout_rate": 0.0}
+    elif info.head == SENTENCE_EMBEDDING:
+        head = {"pooling": info.pooling}
+    return _MODELS[info.head](config, **head)
 
 
 def load_tokenizer(

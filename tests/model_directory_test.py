@@ -186,7 +186,7 @@ _INFO = '{"head": "pretraining", "max_seq_length": 10, "labels": []'
                 "model_info.json",
                 '{"head": "squad", "max_seq_length": 1, "labels": []}',
             ),
-            "model_info.json: head: expected one of pretraining, .* 'squad'",
+            "model_info.json: head: expected one of encoder, .* 'squad'",
         ),
         (_remove("vocab.txt"), "vocab.txt"),
         (
@@ -267,6 +267,7 @@ def test_info_file_is_plain_json(folder):
             "task_name": "",
             "labels": [],
             "data_dir": "",
+            "pooling": "mean",
         }
 
 
@@ -274,3 +275,40 @@ def test_vocabulary_and_word_table():
     assert model_directory.check_vocabulary(8, _CONFIG, "v.txt") is None
     with pytest.raises(ValueError, match="v.txt has 7 entries .* is 8"):
         model_directory.check_vocabulary(7, _CONFIG, "v.txt")
+
+
+@pytest.mark.parametrize("head", model_directory.HEADS)
+def test_every_head_is_written_and_loaded(head, tmp_path, vocab_file):
+    labelled = head in model_directory.LABELLED_HEADS
+    info = model_directory.ModelInfo(
+        head,
+        max_seq_length=10,
+        labels=("a", "b", "c") if labelled else (),
+        pooling="cls" if head == "sentence_embedding" else "mean",
+    )
+    folder = str(tmp_path / "model")
+    model_directory.write(folder, _CONFIG, info, vocab_file)
+    model = model_directory.make_model(_CONFIG, info)
+    _save(model, folder)
+    ids = _IDS["input_word_ids"]
+    if head == "multiple_choice":
+        ids = ids[np.newaxis]
+    trained = model_directory.load(folder)
+    assert type(trained.model) is type(model)
+    assert trained.info == info
+    expected, actual = (
+        m({"input_word_ids": ids}) for m in (model, trained.model)
+    )
+    tf.nest.map_structure(np.testing.assert_array_equal, actual, expected)
+
+
+@pytest.mark.parametrize(
+    "head, labels, message",
+    [
+        ("token_classification", (), "has labels, got \\[\\]"),
+        ("question_answering", ("a",), "has no labels, got \\['a'\\]"),
+    ],
+)
+def test_labels_go_with_the_head(head, labels, message):
+    with pytest.raises(ValueError, match=f"labels: the head {head} {message}"):
+        model_directory.ModelInfo(head, max_seq_length=8, labels=labels)

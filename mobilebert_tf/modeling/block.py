@@ -17,7 +17,7 @@ class MobileBertBlock(configured.ConfiguredLayer):
 
     Without `use_bottleneck` it is a BERT layer.
 
-    Inputs: [B, S, H] and mask_penalty [B, 1, 1, S].
+    Inputs: [B, S, H] and attention_mask [B, 1, 1, S], 1 real and 0 padding.
     Outputs: [B, S, H] and attention scores [B, N, S, S] before softmax.
     """
 
@@ -54,13 +54,13 @@ class MobileBertBlock(configured.ConfiguredLayer):
             for k in range(config.num_feedforward_networks)
         ]
 
-    def call(self, inputs, mask_penalty, training=None):
+    def call(self, inputs, attention_mask, training=None):
         layer_input = inputs
         if self.config.use_bottleneck:
             layer_input = self.input_bottleneck(inputs)  # [B, S, b]
         query, key, value = self._attention_inputs(inputs, layer_input)
         context, scores = self.attention(
-            query, key, value, mask_penalty=mask_penalty, training=training
+            query, key, value, attention_mask=attention_mask, training=training
         )
         outputs = self.attention_output(
             context, residual=layer_input, training=training

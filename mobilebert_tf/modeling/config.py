@@ -2,7 +2,9 @@
 
 Field names, defaults and meaning are those of the published files
 (google-research/mobilebert `BertConfig`), so that a published JSON file
-builds the published network. The presets are what one usually wants.
+builds the published network; attention_mask_type and pad_invariant are this
+project's, and by default change nothing. The presets are what one usually
+wants.
 """
 
 import dataclasses
@@ -11,8 +13,11 @@ import json
 
 from mobilebert_tf import files
 
-ACTIVATIONS = ("relu", "relu6", "gelu")
+ACTIVATIONS = ("relu", "relu6", "gelu", "gelu_erf")
 NORMALIZATIONS = ("no_norm", "layer_norm")
+ADDITIVE_MASK = "additive"
+MULTIPLICATIVE_MASK = "multiplicative"
+MASK_TYPES = (ADDITIVE_MASK, MULTIPLICATIVE_MASK)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +31,8 @@ class MobileBertConfig:
         num_hidden_layers: int. Number of blocks.
         num_attention_heads: int. Must divide the width inside a block.
         intermediate_size: int. Inner width of a feed-forward network.
-        hidden_act: "relu", "relu6" or "gelu" (tanh approximation).
+        hidden_act: "relu", "relu6", "gelu" (tanh approximation) or "gelu_erf"
+            (exact form).
         hidden_dropout_prob: float in [0, 1). Dropout of embeddings and of the
             output bottleneck.
         attention_probs_dropout_prob: float in [0, 1). Dropout of attention
@@ -51,6 +57,13 @@ class MobileBertConfig:
         normalization_type: "no_norm" or "layer_norm".
         classifier_activation: bool. Pool the first token through a tanh
             layer; False takes the raw vector.
+        attention_mask_type: "additive", the mask of the released weights
+            (-10000 on the scores of padding), or "multiplicative", that of
+            the official quantisation-aware code of 2021 (padding scores -6,
+            and so keeps some weight).
+        pad_invariant: bool. Make outputs at real positions independent of the
+            padded length: embeddings of padding enter the trigram as zeros.
+            The published network reads the [PAD] embedding there.
     """
 
     vocab_size: int = 30522
@@ -73,6 +86,8 @@ class MobileBertConfig:
     num_feedforward_networks: int = 1
     normalization_type: str = "layer_norm"
     classifier_activation: bool = True
+    attention_mask_type: str = ADDITIVE_MASK
+    pad_invariant: bool = False
 
     def __post_init__(self):
         if self.embedding_size is None:
@@ -181,6 +196,7 @@ class MobileBertConfig:
             "use_bottleneck_attention",
             "key_query_shared_bottleneck",
             "classifier_activation",
+            "pad_invariant",
         ):
             value = getattr(self, name)
             if not isinstance(value, bool):
@@ -195,15 +211,23 @@ class MobileBertConfig:
             raise ValueError(
                 f"initializer_range: expected > 0, got {self.initializer_range}"
             )
-        if self.hidden_act not in ACTIVATIONS:
+        for name, choices in (
+            ("hidden_act", ACTIVATIONS),
+            ("normalization_type", NORMALIZATIONS),
+            ("attention_mask_type", MASK_TYPES),
+        ):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(
+                    f"{name}: expected one of {choices}, got {value!r}"
+                )
+        if (
+            self.pad_invariant
+            and self.attention_mask_type == MULTIPLICATIVE_MASK
+        ):
             raise ValueError(
-                f"hidden_act: expected one of {ACTIVATIONS}, "
-                f"got {self.hidden_act!r}"
-            )
-        if self.normalization_type not in NORMALIZATIONS:
-            raise ValueError(
-                f"normalization_type: expected one of {NORMALIZATIONS}, "
-                f"got {self.normalization_type!r}"
+                "pad_invariant=true needs attention_mask_type='additive': the "
+                "multiplicative mask leaves padding some attention"
             )
         if self.block_size % self.num_attention_heads:
             raise ValueError(

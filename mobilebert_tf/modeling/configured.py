@@ -12,10 +12,14 @@ class ConfiguredLayer(tf_keras.layers.Layer):
     Args:
         config: MobileBertConfig.
         **kwargs: of tf_keras.layers.Layer.
+
+    Raises:
+        ValueError: for a float16 policy.
     """
 
     def __init__(self, config, **kwargs):
         super().__init__(**kwargs)
+        _refuse_float16(self)
         self.config = config
 
     def get_config(self):
@@ -34,10 +38,14 @@ class ConfiguredModel(tf_keras.Model):
     Args:
         config: MobileBertConfig, or its dict form as found in get_config.
         **kwargs: of tf_keras.Model.
+
+    Raises:
+        ValueError: for a float16 policy.
     """
 
     def __init__(self, config, **kwargs):
         super().__init__(**kwargs)
+        _refuse_float16(self)
         if isinstance(config, dict):
             config = config_lib.MobileBertConfig.from_dict(config)
         self.config = config
@@ -58,6 +66,15 @@ class ConfiguredModel(tf_keras.Model):
         # Keras would try float inputs, which are no ids.
         del config
         self.build_weights()
+
+
+def _refuse_float16(layer):
+    if layer.compute_dtype == "float16":
+        raise ValueError(
+            f"{type(layer).__name__}: got dtype policy "
+            f"{layer.dtype_policy.name!r}: float16 ends at 65504 and "
+            "MobileBERT's activations reach 1e7; use float32 or mixed_bfloat16"
+        )
 
 
 def kernel_initializer(config: config_lib.MobileBertConfig):

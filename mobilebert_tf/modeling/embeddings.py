@@ -20,7 +20,11 @@ class MobileBertEmbeddings(configured.ConfiguredLayer):
     zeros beyond either end of the array, whatever the mask) and projected to
     H; types and positions are added, then normalisation and dropout.
 
-    Inputs: input_word_ids, input_type_ids int [B, S].
+    With `pad_invariant` the word vectors of padding are zero, so that the
+    last real token sees the same next token whatever the padded length.
+
+    Inputs: input_word_ids, input_type_ids, input_mask int [B, S]; the mask is
+    read with `pad_invariant` only.
     Output: float [B, S, H].
     """
 
@@ -55,7 +59,9 @@ class MobileBertEmbeddings(configured.ConfiguredLayer):
         )
         super().build(input_shape)
 
-    def call(self, input_word_ids, input_type_ids, training=None):
+    def call(
+        self, input_word_ids, input_type_ids, input_mask=None, training=None
+    ):
         sequence_length = input_word_ids.shape[1]
         limit = self.config.max_position_embeddings
         if sequence_length is not None and sequence_length > limit:
@@ -64,6 +70,8 @@ class MobileBertEmbeddings(configured.ConfiguredLayer):
                 f"max_position_embeddings={limit}"
             )
         words = self._look_up(self.word_table, input_word_ids)  # [B, S, E]
+        if self.config.pad_invariant and input_mask is not None:
+            words *= tf.cast(input_mask, words.dtype)[..., tf.newaxis]
         if self.config.trigram_input:
             words = trigram(words)  # [B, S, 3E]
         if self.needs_projection:

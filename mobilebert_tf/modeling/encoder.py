@@ -21,6 +21,8 @@ class MobileBertEncoder(configured.ConfiguredModel):
 
     Args:
         config: MobileBertConfig (or its dict form).
+        use_pooler: bool. False for models that read single tokens only: no
+            pooled_output, and no pooler weights.
 
     Call arguments:
         inputs: dict of int tensors [B, S]: input_word_ids, and optionally
@@ -31,25 +33,31 @@ class MobileBertEncoder(configured.ConfiguredModel):
     Returns a dict:
         sequence_output: [B, S, H], the last block's output.
         pooled_output: [B, H], the first token (through tanh(Dense) with
-            classifier_activation).
+            classifier_activation). Only with use_pooler.
         encoder_outputs: list of L + 1 tensors [B, S, H]: the embeddings, then
             each block.
         attention_scores: list of L tensors [B, N, S, S], before softmax and
             after the mask.
 
     Raises:
-        ValueError: for a sequence longer than max_position_embeddings.
+        ValueError: for a sequence longer than max_position_embeddings, or
+            more blocks than there are.
 
     Example:
 
-        encoder = MobileBertEncoder(config_lib.micro())
-        outputs = encoder({"input_word_ids": tf.constant([[2, 17, 3]])})
-        outputs["sequence_output"].shape  # (1, 3, 128)
+        >>> from mobilebert_tf.modeling import config as config_lib
+        >>> encoder = MobileBertEncoder(config_lib.micro(vocab_size=100))
+        >>> outputs = encoder({"input_word_ids": tf.constant([[2, 17, 3]])})
+        >>> outputs["sequence_output"].shape
+        TensorShape([1, 3, 128])
+        >>> len(outputs["attention_scores"])
+        4
     """
 
-    def __init__(self, config, **kwargs):
+    def __init__(self, config, use_pooler: bool = True, **kwargs):
         super().__init__(config, **kwargs)
         config = self.config
+        self.use_pooler = use_pooler
         self.embeddings = embeddings.MobileBertEmbeddings(
             config, name="embeddings"
         )
@@ -57,7 +65,8 @@ class MobileBertEncoder(configured.ConfiguredModel):
             block.MobileBertBlock(config, name=f"layer_{i}")
             for i in range(config.num_hidden_layers)
         ]
-        if config.classifier_activation:
+        self.has_pooler_weights = use_pooler and config.classifier_activation
+        if self.has_pooler_weights:
             self.pooler = configured.make_dense(
                 config, config.hidden_size, "pooler", activation="tanh"
             )
@@ -70,23 +79,49 @@ class MobileBertEncoder(configured.ConfiguredModel):
         type_ids = inputs.get("input_type_ids")
         if type_ids is None:
             type_ids = tf.zeros_like(word_ids)
-        mask_penalty = attention.make_mask_penalty(mask)  # [B, 1, 1, S]
+        attention_mask = attention.make_attention_mask(mask)  # [B, 1, 1, S]
+        if num_blocks is not None and not 0 <= num_blocks <= len(self.blocks):
+            raise ValueError(
+                f"num_blocks: expected 0 to {len(self.blocks)}, "
+                f"got {num_blocks}"
+            )
 
-        hidden = self.embeddings(word_ids, type_ids, training=training)
+        hidden = self.embeddings(
+            word_ids, type_ids, input_mask=mask, training=training
+        )
         encoder_outputs = [hidden]
         attention_scores = []
         for layer in self.blocks[:num_blocks]:
             hidden, scores = layer(
-                hidden, mask_penalty=mask_penalty, training=training
+                hidden, attention_mask=attention_mask, training=training
             )
             encoder_outputs.append(hidden)
             attention_scores.append(scores)
-        pooled = hidden[:, 0]  # [B, H]
-        if self.config.classifier_activation:
-            pooled = self.pooler(pooled)
-        return {
+        outputs = {
             "sequence_output": hidden,
-            "pooled_output": pooled,
             "encoder_outputs": encoder_outputs,
             "attention_scores": attention_scores,
         }
+        if self.use_pooler:
+            outputs["pooled_output"] = self._pool(hidden)
+        return outputs
+
+    def copy_weights(self, source: "MobileBertEncoder") -> None:
+        """Copies the weights of `source`, an encoder of the same network.
+
+        A pooler that `source` lacks stays as it is.
+        """
+        self.embeddings.set_weights(source.embeddings.get_weights())
+        for ours, theirs in zip(self.blocks, source.blocks, strict=True):
+            ours.set_weights(theirs.get_weights())
+        if self.has_pooler_weights and source.has_pooler_weights:
+            self.pooler.set_weights(source.pooler.get_weights())
+
+    def get_config(self):
+        return {**super().get_config(), "use_pooler": self.use_pooler}
+
+    def _pool(self, hidden):
+        pooled = hidden[:, 0]  # [B, H]
+        if self.has_pooler_weights:
+            pooled = self.pooler(pooled)
+        return pooled

@@ -12,6 +12,10 @@ from mobilebert_tf.modeling import configured
 from mobilebert_tf.modeling import dropout as dropout_lib
 from mobilebert_tf.modeling import normalization
 
+MEAN_POOLING = "mean"
+FIRST_TOKEN_POOLING = "cls"
+POOLINGS = (MEAN_POOLING, FIRST_TOKEN_POOLING)
+
 
 @tf_keras.utils.register_keras_serializable(package="mobilebert_tf")
 class MaskedLanguageModelHead(configured.ConfiguredLayer):
@@ -24,6 +28,14 @@ class MaskedLanguageModelHead(configured.ConfiguredLayer):
     Inputs: sequence_output [B, S, H], word_table [V, E], positions int [B, P]
     or None for all positions.
     Output: float32 logits [B, P, V] ([B, S, V] for all positions).
+
+    Example:
+
+        >>> from mobilebert_tf.modeling import config as config_lib
+        >>> head = MaskedLanguageModelHead(config_lib.micro(vocab_size=100))
+        >>> table = tf.zeros([100, 64])
+        >>> head(tf.zeros([1, 5, 128]), table, positions=[[2, 4]]).shape
+        TensorShape([1, 2, 100])
     """
 
     def __init__(self, config, **kwargs):
@@ -67,14 +79,22 @@ class MaskedLanguageModelHead(configured.ConfiguredLayer):
 
 @tf_keras.utils.register_keras_serializable(package="mobilebert_tf")
 class ClassificationHead(configured.ConfiguredLayer):
-    """Dropout and Dense on the pooled vector: [B, H] to [B, num_labels].
+    """Dropout and Dense: [..., H] to float32 logits [..., num_labels].
 
-    Serves next-sentence prediction (2 labels, no dropout) and sequence
-    classification (dropout 0.1, training only, as in the reference).
+    On the pooled vector it is next-sentence prediction (2 labels, no dropout),
+    sequence classification and multiple choice; on every token, token
+    classification.
 
     Args:
         num_labels: int. Number of logits.
-        dropout_rate: float in [0, 1).
+        dropout_rate: float in [0, 1), in training.
+
+    Example:
+
+        >>> from mobilebert_tf.modeling import config as config_lib
+        >>> head = ClassificationHead(config_lib.micro(), num_labels=3)
+        >>> head(tf.zeros([2, 128])).shape
+        TensorShape([2, 3])
     """
 
     def __init__(
@@ -86,8 +106,8 @@ class ClassificationHead(configured.ConfiguredLayer):
         self.dropout = dropout_lib.Dropout(dropout_rate, name="dropout")
         self.dense = configured.make_dense(config, num_labels, "logits")
 
-    def call(self, pooled_output, training=None):
-        hidden = self.dropout(pooled_output, training=training)
+    def call(self, inputs, training=None):
+        hidden = self.dropout(inputs, training=training)
         return tf.cast(self.dense(hidden), tf.float32)
 
     def get_config(self):
@@ -95,4 +115,85 @@ class ClassificationHead(configured.ConfiguredLayer):
             **super().get_config(),
             "num_labels": self.num_labels,
             "dropout_rate": self.dropout_rate,
+        }
+
+
+@tf_keras.utils.register_keras_serializable(package="mobilebert_tf")
+class SpanHead(configured.ConfiguredLayer):
+    """Logits of an answer's first and last token (SQuAD).
+
+    Input: sequence_output [B, S, H].
+    Output: float32 start logits and end logits, [B, S] each: columns 0 and 1
+    of one Dense, as in the reference's run_squad.py.
+
+    Example:
+
+        >>> from mobilebert_tf.modeling import config as config_lib
+        >>> start, end = SpanHead(config_lib.micro())(tf.zeros([2, 7, 128]))
+        >>> start.shape, end.shape
+        (TensorShape([2, 7]), TensorShape([2, 7]))
+    """
+
+    def __init__(self, config, **kwargs):
+        super().__init__(config, **kwargs)
+        self.dense = configured.make_dense(config, 2, "logits")
+
+    def call(self, sequence_output):
+        logits = tf.cast(self.dense(sequence_output), tf.float32)  # [B, S, 2]
+        return logits[..., 0], logits[..., 1]
+
+
+@tf_keras.utils.register_keras_serializable(package="mobilebert_tf")
+class SentenceEmbeddingHead(tf_keras.layers.Layer):
+    """One vector per text, without weights of its own.
+
+    Inputs: sequence_output [B, S, H] and input_mask int [B, S].
+    Output: float32 [B, H].
+
+    Args:
+        pooling: "mean" over the real tokens, or "cls", the first token.
+        normalize: bool. Divide each vector by its L2 norm, so that dot
+            products are cosine similarities.
+
+    Raises:
+        ValueError: for another pooling.
+
+    Example:
+
+        >>> head = SentenceEmbeddingHead("mean", normalize=False)
+        >>> tokens = tf.constant([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]])
+        >>> head(tokens, tf.constant([[1, 1, 0]])).numpy().tolist()
+        [[2.0, 3.0]]
+    """
+
+    def __init__(
+        self, pooling: str = MEAN_POOLING, normalize: bool = True, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if pooling not in POOLINGS:
+            raise ValueError(
+                f"pooling: expected one of {POOLINGS}, got {pooling!r}"
+            )
+        self.pooling = pooling
+        self.normalize = normalize
+
+    def call(self, sequence_output, input_mask):
+        tokens = tf.cast(sequence_output, tf.float32)  # [B, S, H]
+        if self.pooling == FIRST_TOKEN_POOLING:
+            vectors = tokens[:, 0]  # [B, H]
+        else:
+            mask = tf.cast(input_mask, tf.float32)[..., tf.newaxis]
+            vectors = tf.math.divide_no_nan(
+                tf.reduce_sum(tokens * mask, axis=1),
+                tf.reduce_sum(mask, axis=1),
+            )
+        if self.normalize:
+            vectors = tf.math.l2_normalize(vectors, axis=-1)
+        return vectors
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "pooling": self.pooling,
+            "normalize": self.normalize,
         }

@@ -20,7 +20,9 @@ class NoNorm(tf_keras.layers.Layer):
 
     Example:
 
-        >>> NoNorm()(tf.constant([[1.0, 2.0]]))  # [[1., 2.]] when fresh
+        >>> norm = NoNorm()  # gamma 1, beta 0
+        >>> norm(tf.constant([[1.0, 2.0]])).numpy().tolist()
+        [[1.0, 2.0]]
     """
 
     def build(self, input_shape):

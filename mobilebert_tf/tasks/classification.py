@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from absl import logging
 from official.core import base_task
 from scipy import special
 
@@ -66,7 +67,12 @@ class ClassificationTask(base_task.Task):
     def initialize(self, model) -> None:
         """Starts a run without checkpoint from the pre-trained encoder."""
         if self.encoder is not None:
-            model.encoder.set_weights(self.encoder.get_weights())
+            if (
+                model.encoder.has_pooler_weights
+                and not self.encoder.has_pooler_weights
+            ):
+                logging.warning("init_checkpoint has no pooler: a fresh one")
+            model.encoder.copy_weights(self.encoder)
 
     def build_inputs(
         self,

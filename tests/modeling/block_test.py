@@ -27,8 +27,8 @@ def _make(config):
 
 
 def _call(block, inputs, **kwargs):
-    penalty = attention.make_mask_penalty(tf.constant(_MASK))
-    return block(inputs, mask_penalty=penalty, **kwargs)
+    mask = attention.make_attention_mask(tf.constant(_MASK))
+    return block(inputs, attention_mask=mask, **kwargs)
 
 
 @pytest.mark.parametrize("name", small_networks.CONFIGS)

@@ -100,6 +100,8 @@ def test_absent_keys_take_the_published_class_defaults():
         "num_feedforward_networks": 1,
         "normalization_type": "layer_norm",
         "classifier_activation": True,
+        "attention_mask_type": "additive",
+        "pad_invariant": False,
     }
 
 

@@ -23,7 +23,7 @@ _CONFIG = small_networks.CONFIGS["mobilebert"]
 _IDS = small_networks.make_inputs(_CONFIG)
 _WIDE = tf.random.stateless_normal([4, 10, _CONFIG.hidden_size], [1, 2])
 _NARROW = tf.random.stateless_normal([4, 10, _CONFIG.block_size], [3, 4])
-_PENALTY = attention.make_mask_penalty(_IDS["input_mask"])
+_MASK = attention.make_attention_mask(_IDS["input_mask"])
 _TABLE = tf.random.stateless_normal([_CONFIG.vocab_size, 8], [5, 6])
 
 # Layer, and how to call it.
@@ -47,7 +47,7 @@ _CASES = {
     ),
     "MultiHeadSelfAttention": (
         attention.MultiHeadSelfAttention(_CONFIG, name="n"),
-        lambda layer: layer(_NARROW, _NARROW, _WIDE, mask_penalty=_PENALTY),
+        lambda layer: layer(_NARROW, _NARROW, _WIDE, attention_mask=_MASK),
     ),
     "AttentionOutput": (
         attention.AttentionOutput(_CONFIG, name="n"),
@@ -59,7 +59,7 @@ _CASES = {
     ),
     "MobileBertBlock": (
         block.MobileBertBlock(_CONFIG, name="n"),
-        lambda layer: layer(_WIDE, mask_penalty=_PENALTY),
+        lambda layer: layer(_WIDE, attention_mask=_MASK),
     ),
     "MaskedLanguageModelHead": (
         heads.MaskedLanguageModelHead(_CONFIG, name="n"),
@@ -69,14 +69,43 @@ _CASES = {
         heads.ClassificationHead(_CONFIG, 3, dropout_rate=0.4, name="n"),
         lambda layer: layer(_WIDE[:, 0]),
     ),
+    "SpanHead": (heads.SpanHead(_CONFIG, name="n"), lambda layer: layer(_WIDE)),
+    "SentenceEmbeddingHead": (
+        heads.SentenceEmbeddingHead("cls", normalize=False, name="n"),
+        lambda layer: layer(_WIDE, _IDS["input_mask"]),
+    ),
     "MobileBertEncoder": (
         encoder.MobileBertEncoder(_CONFIG, name="n"),
         lambda model: model(_IDS),
     ),
-    "MobileBertForPreTraining": (
-        models.MobileBertForPreTraining(_CONFIG, name="n"),
+    "MobileBertForMultipleChoice": (
+        models.MobileBertForMultipleChoice(_CONFIG, dropout_rate=0.4, name="n"),
+        lambda model: model(
+            {key: ids[np.newaxis] for key, ids in _IDS.items()}
+        ),
+    ),
+    "MobileBertForTokenClassification": (
+        models.MobileBertForTokenClassification(
+            _CONFIG, 5, dropout_rate=0.4, name="n"
+        ),
         lambda model: model(_IDS),
     ),
+    "MobileBertForSentenceEmbedding": (
+        models.MobileBertForSentenceEmbedding(
+            _CONFIG, pooling="cls", normalize=False, name="n"
+        ),
+        lambda model: model(_IDS),
+    ),
+    **{
+        model.__name__: (model(_CONFIG, name="n"), lambda model: model(_IDS))
+        for model in (
+            models.MobileBertModel,
+            models.MobileBertForPreTraining,
+            models.MobileBertForMaskedLM,
+            models.MobileBertForNextSentencePrediction,
+            models.MobileBertForQuestionAnswering,
+        )
+    },
     "MobileBertForSequenceClassification": (
         models.MobileBertForSequenceClassification(
             _CONFIG, 3, dropout_rate=0.4, name="n"
