@@ -6,10 +6,12 @@ change the result already done to the weights:
 - 1/sqrt(head size) is part of the query layer;
 - the key bias is dropped: it adds the same number to all scores of a query,
   which softmax ignores; so is, on the key's side, the bias of the shared
-  key-query bottleneck, which moves into the query bias on the other side;
+  key-query bottleneck, which moves into the query bias on the other side (both
+  stay with the multiplicative mask, under which padding scores do not move);
 - the value bias is part of the attention-output bias, since attention
   probabilities sum to 1;
 - trigram concatenation and projection are one 1x3 convolution;
+- with pad_invariant, padding looks up a row of zeros added to the word table;
 - a NoNorm is folded into the dense layer before it. Where a residual joins in
   between, gamma * (dense(x) + residual) + beta becomes
   folded(x) + gamma * residual: one multiplication is left on the residual;
@@ -103,6 +105,9 @@ class EncoderGraph:
         self.weights = weights
         self.sequence_length = sequence_length
         self._folds_norm = config.normalization_type == "no_norm"
+        self._is_mask_additive = (
+            config.attention_mask_type == config_lib.ADDITIVE_MASK
+        )
         self._activation = activations.get(config.hidden_act)
 
     def __call__(
@@ -115,24 +120,37 @@ class EncoderGraph:
             first_token_only: the last output is [1, H], the first token's.
         """
         with tf.name_scope(MASK_SCOPE):
-            penalty = (1.0 - tf.cast(mask, tf.float32)) * attention.MASK_PENALTY
-            penalty = tf.reshape(penalty, [1, 1, -1])
+            mask_scores = self._score_mask(mask)
         with tf.name_scope("embeddings"):
-            outputs = [self._embed(word_ids, type_ids)]
+            outputs = [self._embed(word_ids, mask, type_ids)]
         last = len(self.weights.blocks) - 1
         for i, block in enumerate(self.weights.blocks):
             rows = 1 if first_token_only and i == last else None
             with tf.name_scope(f"layer_{i}"):
-                outputs.append(self._block(outputs[-1], penalty, block, rows))
+                outputs.append(
+                    self._block(outputs[-1], mask_scores, block, rows)
+                )
         return outputs
 
-    def _embed(self, word_ids, type_ids):
+    def _score_mask(self, mask):
+        """Returns the function that masks scores [N, R, S]."""
+        real = tf.reshape(tf.cast(mask, tf.float32), [1, 1, -1])
+        if self._is_mask_additive:
+            penalty = (1.0 - real) * attention.MASK_PENALTY
+            return lambda scores: scores + penalty
+        fill = (1.0 - real) * attention.MASKED_SCORE
+        return lambda scores: scores * real + fill
+
+    def _embed(self, word_ids, mask, type_ids):
         length = self.sequence_length
         table, projection, types, offset = (
             folding.fold_embeddings(self.weights, length)
             if self._folds_norm
             else folding.keep_embeddings(self.weights, length)
         )
+        if self.config.pad_invariant and self.config.trigram_input:
+            word_ids = word_ids * mask + len(table) * (1 - mask)
+            table = np.pad(table, [[0, 1], [0, 0]])
         words = tf.gather(_constant(table), word_ids, name="words")  # [1,S,E]
         if self.config.trigram_input:
             words = tf.nn.conv2d(
@@ -153,7 +171,7 @@ class EncoderGraph:
             return outputs
         return _layer_norm(outputs, self.weights.norm)
 
-    def _block(self, inputs, penalty, block, rows):
+    def _block(self, inputs, mask_scores, block, rows):
         """Returns [R, H], the first `rows` (None: all) rows of a block."""
         config = self.config
         selected = inputs if rows is None else inputs[:rows]  # [R, H]
@@ -174,7 +192,7 @@ class EncoderGraph:
                 norm,
                 "bottleneck",
             )
-        context = self._attention(inputs, layer_input, penalty, block, rows)
+        context = self._attention(inputs, layer_input, mask_scores, block, rows)
         residual = layer_input
         if rows is not None and not residual_only:
             residual = layer_input[:rows]
@@ -213,15 +231,15 @@ class EncoderGraph:
             )
         return outputs
 
-    def _attention(self, inputs, layer_input, penalty, block, rows):
+    def _attention(self, inputs, layer_input, mask_scores, block, rows):
         """Returns the context, [R, b]."""
         config = self.config
-        query_dense = block.query
+        query_dense, key_dense = block.query, block.key
         query = key = value = inputs
         if config.use_bottleneck_attention:
             query = key = value = layer_input
         elif config.key_query_shared_bottleneck:
-            query_dense, key = self._shared_bottleneck(inputs, block)
+            query_dense, key_dense, key = self._shared_bottleneck(inputs, block)
             query = key
         if rows is not None:
             query = query[:rows]
@@ -230,7 +248,7 @@ class EncoderGraph:
             query = self._heads(
                 _dense(query, query_dense.scaled(scale), "query")
             )  # [N, R, d]
-            key = self._heads(_matmul(key, block.key.kernel, "key"))
+            key = self._heads(self._key(key, key_dense))
             value = self._heads(_matmul(value, block.value.kernel, "value"))
             # Rank 3: a rank-2 product of two activations would become a
             # FULLY_CONNECTED, which XNNPACK refuses without constant weights.
@@ -238,22 +256,31 @@ class EncoderGraph:
                 query, key, transpose_b=True, name="scores"
             )  # [N, R, S]
             with tf.name_scope(MASK_SCOPE):
-                scores = scores + penalty
+                scores = mask_scores(scores)
             probabilities = tf.nn.softmax(scores, name="probabilities")
             context = tf.matmul(probabilities, value, name="context")
             context = tf.transpose(context, [1, 0, 2])  # [R, N, d]
             return tf.reshape(context, [-1, config.block_size])
 
     def _shared_bottleneck(self, inputs, block):
-        """Returns the query layer and [S, b], what query and key read."""
+        """Returns the query and key layers and [S, b], what they read."""
         dense = block.key_query_bottleneck
         norm = block.key_query_bottleneck_norm
         name = "key_query_bottleneck"
         if not self._folds_norm:
-            return block.query, self._dense_norm(inputs, dense, norm, name)
+            shared = self._dense_norm(inputs, dense, norm, name)
+            return block.query, block.key, shared
         folded = folding.fold_norm(dense, norm)
-        bias = folded.bias @ block.query.kernel
-        return block.query.shifted(bias), _matmul(inputs, folded.kernel, name)
+        query, key = (
+            layer.shifted(folded.bias @ layer.kernel)
+            for layer in (block.query, block.key)
+        )
+        return query, key, _matmul(inputs, folded.kernel, name)
+
+    def _key(self, inputs, dense):
+        if self._is_mask_additive:
+            return _matmul(inputs, dense.kernel, "key")
+        return _dense(inputs, dense, "key")
 
     def _heads(self, inputs):
         """[R, b] to [N, R, d]."""

@@ -70,9 +70,9 @@ class MobileBertEmbeddings(configured.ConfiguredLayer):
                 f"max_position_embeddings={limit}"
             )
         words = self._look_up(self.word_table, input_word_ids)  # [B, S, E]
-        if self.config.pad_invariant and input_mask is not None:
-            words *= tf.cast(input_mask, words.dtype)[..., tf.newaxis]
         if self.config.trigram_input:
+            if self.config.pad_invariant and input_mask is not None:
+                words *= tf.cast(input_mask, words.dtype)[..., tf.newaxis]
             words = trigram(words)  # [B, S, 3E]
         if self.needs_projection:
             words = self.projection(words)  # [B, S, H]

@@ -42,6 +42,13 @@ CONFIGS = {
     "plain_bert": config_lib.MobileBertConfig(
         **{**_SIZES, "embedding_size": None}, num_feedforward_networks=2
     ),
+    "pad_invariant": config_lib.mobilebert(**_STUDENT, pad_invariant=True),
+    "multiplicative_mask": config_lib.mobilebert(
+        **_STUDENT, attention_mask_type="multiplicative"
+    ),
+    "multiplicative_mask_plain": config_lib.MobileBertConfig(
+        **_SIZES, attention_mask_type="multiplicative", hidden_act="gelu_erf"
+    ),
     "plain_no_norm": config_lib.MobileBertConfig(
         **{**_SIZES, "embedding_size": None}, normalization_type="no_norm"
     ),
