@@ -134,7 +134,7 @@ class EncoderGraph:
 
     def _score_mask(self, mask):
         """Returns the function that masks scores [N, R, S]."""
-        real = tf.reshape(tf.cast(mask, tf.float32), [1, 1, -1])
+        real = tf.cast(tf.reshape(mask, [1, 1, -1]), tf.float32)
         if self._is_mask_additive:
             penalty = (1.0 - real) * attention.MASK_PENALTY
             return lambda scores: scores + penalty
