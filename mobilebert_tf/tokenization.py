@@ -1,8 +1,7 @@
-"""BERT WordPiece tokenization as TensorFlow ops (eager and inside tf.data).
+"""WordPiece tokenization as TensorFlow ops (eager and inside tf.data).
 
-The steps are those of `tokenization.py` in google-research/bert: clean, lower
-and strip accents, split on white space, punctuation and CJK characters, then
-greedy longest match against the vocabulary.
+The two modes are those of `wordpiece.py`, which does the same in plain
+Python and owns the vocabulary.
 """
 
 from collections.abc import Sequence
@@ -10,20 +9,21 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_text as text
 
-PAD = "[PAD]"
-UNK = "[UNK]"
-CLS = "[CLS]"
-SEP = "[SEP]"
-MASK = "[MASK]"
-SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
-SUFFIX_INDICATOR = "##"
+from mobilebert_tf import wordpiece
 
-# Longer words become [UNK]. Characters, not bytes: text.BertTokenizer's limit
-# counts bytes, which would cut off half as many Cyrillic characters.
-_MAX_CHARACTERS_PER_WORD = 200
+PAD = wordpiece.PAD
+UNK = wordpiece.UNK
+CLS = wordpiece.CLS
+SEP = wordpiece.SEP
+MASK = wordpiece.MASK
+SPECIAL_TOKENS = wordpiece.SPECIAL_TOKENS
+SUFFIX_INDICATOR = wordpiece.SUFFIX_INDICATOR
+load_vocabulary = wordpiece.load_vocabulary
+
+# text.FastWordpieceTokenizer counts bytes; BERT counts characters.
 _MAX_BYTES_PER_CHARACTER = 4
-# No word matches it: cleaning removes U+FFFD from every text.
-_UNKNOWN_WORD = "\ufffd"
+# Stands for a word that is too long. No token holds a space.
+_UNKNOWN_WORD = " "
 
 # Texts tokenized at once outside tf.data, to bound the memory of
 # intermediate results.
@@ -42,53 +42,10 @@ _CJK = (
 )
 _KEPT_DELIMITER = f"{_PUNCTUATION}|{_CJK}"
 _DELIMITER = f" +|{_KEPT_DELIMITER}"
-
-
-def load_vocabulary(path: str) -> list[str]:
-    """Reads a vocabulary file: one token per line, its id the line's index.
-
-    Args:
-        path: a UTF-8 text file.
-
-    Returns:
-        The tokens in order.
-
-    Raises:
-        OSError: if the file cannot be read.
-        ValueError: if it is empty, is not UTF-8, has an empty or repeated
-            line (ids would shift or be ambiguous), or lacks a special token.
-    """
-    with open(path, "rb") as stream:
-        data = stream.read()
-    lines = data.removesuffix(b"\n").split(b"\n") if data.strip() else []
-    if not lines:
-        raise ValueError(f"{path}: got an empty file, expected a vocabulary")
-    tokens = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            token = line.decode("utf-8").strip("\r")
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{path}:{number}: got byte 0x{line[error.start]:02x}, "
-                "expected UTF-8 text"
-            ) from error
-        if not token:
-            raise ValueError(
-                f"{path}:{number}: got an empty line, expected a token"
-            )
-        if token in tokens:
-            raise ValueError(
-                f"{path}:{number}: token {token!r} was already on line "
-                f"{tokens[token]}; expected every token once"
-            )
-        tokens[token] = number
-    missing = [token for token in SPECIAL_TOKENS if token not in tokens]
-    if missing:
-        raise ValueError(
-            f"{path}: missing special tokens {' '.join(missing)} "
-            f"(got {len(tokens)} tokens)"
-        )
-    return list(tokens)
+# RE2's \s, as in the clients' own expression. The longest NUL-free prefix is
+# what a client written in C sees.
+_DEVICE_DELIMITER = rf"\s+|{_KEPT_DELIMITER}"
+_NUL_AND_REST = r"(?s)\x00.*"
 
 
 def normalize(texts: tf.Tensor, lower_case: bool = True) -> tf.Tensor:
@@ -134,41 +91,44 @@ def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
     return text.regex_split(texts, _DELIMITER, _KEPT_DELIMITER)
 
 
-class WordPieceTokenizer:
+class WordPieceTokenizer(wordpiece.VocabularyTokenizer):
     """Maps texts to WordPiece ids.
 
     Example:
 
         tokenizer = tokenization.WordPieceTokenizer("vocab.txt")
         ids = tokenizer.tokenize(["unaffable people"])  # int32 [1, (tokens)]
-
-    Attributes:
-        vocabulary: the tokens, by id.
-        vocab_size: their number.
-        pad_id, unk_id, cls_id, sep_id, mask_id: ids of the special tokens.
     """
 
-    def __init__(self, vocab_file: str, lower_case: bool = True):
-        """Loads the vocabulary; raises what `load_vocabulary` raises."""
-        self.vocabulary = load_vocabulary(vocab_file)
-        self.vocab_size = len(self.vocabulary)
-        self.lower_case = lower_case
-        ids = {token: index for index, token in enumerate(self.vocabulary)}
-        self.pad_id = ids[PAD]
-        self.unk_id = ids[UNK]
-        self.cls_id = ids[CLS]
-        self.sep_id = ids[SEP]
-        self.mask_id = ids[MASK]
+    def __init__(
+        self,
+        vocab_file: str,
+        lower_case: bool = True,
+        mode: str = wordpiece.BERT,
+    ):
+        """Loads the vocabulary; see `wordpiece.VocabularyTokenizer`."""
+        super().__init__(vocab_file, lower_case, mode)
+        if mode == wordpiece.DEVICE:
+            max_bytes_per_word = wordpiece.MAX_BYTES_PER_DEVICE_WORD
+        else:
+            max_bytes_per_word = (
+                wordpiece.MAX_CHARACTERS_PER_WORD * _MAX_BYTES_PER_CHARACTER
+            )
         # Same pieces as text.WordpieceTokenizer, ten times as fast.
         self._word_pieces = text.FastWordpieceTokenizer(
-            self.vocabulary,
+            self._distinct_tokens(),
             suffix_indicator=SUFFIX_INDICATOR,
-            max_bytes_per_word=(
-                _MAX_CHARACTERS_PER_WORD * _MAX_BYTES_PER_CHARACTER
-            ),
+            max_bytes_per_word=max_bytes_per_word,
             unknown_token=UNK,
             no_pretokenization=True,
         )
+
+    def _distinct_tokens(self):
+        """Returns the vocabulary with unused lines as what no word equals."""
+        return [
+            token if self.ids.get(token) == index else f" {index}"
+            for index, token in enumerate(self.vocabulary)
+        ]
 
     def tokenize(self, texts: tf.Tensor | Sequence[str]) -> tf.RaggedTensor:
         """Tokenizes a batch of texts, without [CLS] and [SEP].
@@ -191,13 +151,26 @@ class WordPieceTokenizer:
         )
 
     def _tokenize(self, texts):
+        if self.mode == wordpiece.DEVICE:
+            words = _device_words(texts)
+        else:
+            words = self._bert_words(texts)
+        pieces = self._word_pieces.tokenize(words)  # [N, (words), (pieces)]
+        return tf.cast(pieces.merge_dims(1, 2), tf.int32)
+
+    def _bert_words(self, texts):
         words = split_words(normalize(texts, self.lower_case))
         too_long = (
             tf.strings.length(words.flat_values, unit="UTF8_CHAR")
-            > _MAX_CHARACTERS_PER_WORD
+            > wordpiece.MAX_CHARACTERS_PER_WORD
         )
-        words = words.with_flat_values(
+        return words.with_flat_values(
             tf.where(too_long, _UNKNOWN_WORD, words.flat_values)
         )
-        pieces = self._word_pieces.tokenize(words)  # [N, (words), (pieces)]
-        return tf.cast(pieces.merge_dims(1, 2), tf.int32)
+
+
+def _device_words(texts):
+    texts = tf.strings.regex_replace(texts, _NUL_AND_REST, "")
+    # Without an encoding only ASCII letters are lower-cased.
+    texts = tf.strings.lower(texts)
+    return text.regex_split(texts, _DEVICE_DELIMITER, _KEPT_DELIMITER)
