@@ -1,0 +1,127 @@
+"""Small networks and checkpoints with weights that hide nothing."""
+
+import numpy as np
+
+from mobilebert_tf import model_directory
+from mobilebert_tf.checkpoints import checkpoint as checkpoint_lib
+from mobilebert_tf.checkpoints import names
+from mobilebert_tf.modeling import config as config_lib
+
+_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello", "##lo")
+VOCABULARY = "".join(
+    f"{token}\n" for token in (*_TOKENS, *(f"w{i}" for i in range(33)))
+).encode()
+
+SIZES = dict(
+    vocab_size=40,
+    hidden_size=24,
+    embedding_size=8,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=20,
+    max_position_embeddings=12,
+)
+_STUDENT = dict(SIZES, intra_bottleneck_size=12)
+
+CONFIGS = {
+    "mobilebert": config_lib.mobilebert(**_STUDENT),
+    "tiny": config_lib.mobilebert_tiny(**_STUDENT),
+    "both_flags": config_lib.mobilebert_tiny(
+        **_STUDENT, key_query_shared_bottleneck=True
+    ),
+    "without_opt": config_lib.mobilebert_without_opt(**_STUDENT),
+    "pooler": config_lib.mobilebert(
+        **_STUDENT, classifier_activation=True, hidden_act="gelu_erf"
+    ),
+    "teacher": config_lib.ib_bert_large(**SIZES, intra_bottleneck_size=32),
+    "no_bottleneck": config_lib.MobileBertConfig(
+        **SIZES, type_vocab_size=3, num_feedforward_networks=2
+    ),
+    "plain_bert": config_lib.MobileBertConfig(
+        **{**SIZES, "embedding_size": None}, normalization_type="no_norm"
+    ),
+}
+
+
+def make_info(
+    head: str, labels: int = 3, **fields
+) -> model_directory.ModelInfo:
+    """Returns an info with as many labels as the head takes."""
+    if head not in model_directory.LABELLED_HEADS:
+        labels = 0
+    return model_directory.ModelInfo(
+        head=head,
+        max_seq_length=SIZES["max_position_embeddings"],
+        lower_case=True,
+        labels=tuple(f"label {i}" for i in range(labels)),
+        **fields,
+    )
+
+
+def make_checkpoint(
+    config: config_lib.MobileBertConfig,
+    head: str,
+    vocabulary: bytes | None = VOCABULARY,
+    labels: int = 3,
+    seed: int = 0,
+) -> checkpoint_lib.Checkpoint:
+    """Returns a checkpoint with random values, gammas and biases too.
+
+    Kernels keep activations and attention scores of order 1.
+    """
+    generator = np.random.default_rng(seed)
+    info = make_info(head, labels)
+    values = {}
+    for weight in names.list_weights(config, head, len(info.labels)):
+        values[weight.name] = make_value(weight.name, weight.shape, generator)
+    return checkpoint_lib.Checkpoint(config, info, values, vocabulary)
+
+
+def make_value(name, shape, generator) -> np.ndarray:
+    """Returns float32 values for a variable, by the end of its name."""
+    end = name.split("/")[-1]
+    if end == "gamma":
+        values = generator.uniform(0.5, 1.5, shape)
+    elif end in ("beta", "bias", "output_bias"):
+        values = generator.normal(0.0, 0.3, shape)
+    elif end == "kernel":
+        values = generator.normal(0.0, 1.0 / np.sqrt(shape[0]), shape)
+    else:
+        values = generator.normal(0.0, 0.5, shape)
+    return values.astype(np.float32)
+
+
+def assert_same_values(actual: dict, expected: dict) -> None:
+    """Asserts that two dicts of float32 arrays are equal bit by bit."""
+    assert sorted(actual) == sorted(expected)
+    for name, value in expected.items():
+        assert actual[name].dtype == np.float32, name
+        assert actual[name].shape == value.shape, name
+        np.testing.assert_array_equal(
+            actual[name].view(np.uint32), value.view(np.uint32), err_msg=name
+        )
+
+
+def make_inputs(config, count: int = 4, length: int = 10) -> dict:
+    """Returns int32 ids, mask and types [count, length]; some padded."""
+    generator = np.random.default_rng(1)
+    lengths = generator.integers(length // 2, length, count)[:, np.newaxis]
+    lengths[0] = length
+    positions = np.arange(length)[np.newaxis]
+    mask = positions < lengths
+    types = (positions >= lengths // 2) & mask
+    return {
+        "input_word_ids": generator.integers(
+            0, config.vocab_size, [count, length]
+        ).astype(np.int32),
+        "input_mask": mask.astype(np.int32),
+        "input_type_ids": types.astype(np.int32),
+    }
+
+
+def assert_close(actual, expected, tolerance: float = 1e-4) -> None:
+    """Asserts that the largest error is small beside the largest value."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    error = np.max(np.abs(actual - expected)) / np.max(np.abs(expected))
+    assert error <= tolerance
