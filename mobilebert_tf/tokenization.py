@@ -124,9 +124,14 @@ class WordPieceTokenizer(wordpiece.VocabularyTokenizer):
         )
 
     def _distinct_tokens(self):
-        """Returns the vocabulary with unused lines as what no word equals."""
+        """Returns the vocabulary with unused lines as what no word equals.
+
+        No word holds NUL either, and the op's trie would end there.
+        """
         return [
-            token if self.ids.get(token) == index else f" {index}"
+            token
+            if self.ids.get(token) == index and "\0" not in token
+            else f" {index}"
             for index, token in enumerate(self.vocabulary)
         ]
 
