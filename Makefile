@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/installed
+PARITY_INSTALLED := $(VENV)/installed_parity
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test test-parity lint clean
 
 install: $(INSTALLED)
 
@@ -15,6 +16,10 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest
 
+# Against Hugging Face's PyTorch MobileBERT, which `make test` does without.
+test-parity: $(PARITY_INSTALLED)
+	$(VENV)/bin/python -m pytest tests/parity
+
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -23,6 +28,11 @@ $(INSTALLED): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q --upgrade pip
 	$(VENV)/bin/pip install -q -e '.[test]'
+	touch $@
+
+# All extras in one resolution: torch alone would bring a newer setuptools.
+$(PARITY_INSTALLED): $(INSTALLED)
+	$(VENV)/bin/pip install -q -e '.[test,parity]'
 	touch $@
 
 clean:

@@ -36,6 +36,8 @@ setuptools.setup(
         "ai-edge-quantizer>=0.10,<0.11",
         # Metrics of record (Matthews, F1, accuracy).
         "scikit-learn>=1.3",
+        # Hugging Face's file format, in and out.
+        "safetensors>=0.5",
         # tensorflow-hub, a dependency of the Garden, imports pkg_resources,
         # which setuptools 81 dropped.
         "setuptools<81",
@@ -46,8 +48,10 @@ setuptools.setup(
     ],
     extras_require={
         "test": ["pytest>=8", "ruff>=0.17,<0.18"],
-        # Parity with Hugging Face's PyTorch MobileBERT (test only).
-        "parity": ["transformers>=5,<6", "torch>=2.6", "safetensors>=0.5"],
+        # Parity with Hugging Face's PyTorch MobileBERT (test only). Exactly
+        # this torch: a range takes the newest, with gigabytes of CUDA, even
+        # where pip has a CPU build at hand.
+        "parity": ["transformers>=5,<6", "torch==2.13.0"],
         # Pre-training data on any Apache Beam runner.
         "beam": ["apache-beam>=2.77,<3"],
     },
