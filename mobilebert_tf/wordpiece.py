@@ -332,8 +332,8 @@ def _warn_of_unused_lines(path, tokens):
     if unused:
         more = ", ..." if len(unused) > _LINES_IN_WARNING else ""
         _warn_once(
-            f"{path}: ids of {len(unused)} lines are never used, as in BERT: "
-            f"lines {', '.join(unused[:_LINES_IN_WARNING])}{more}"
+            f"{path}: {len(unused)} unused ids, as in BERT; on lines "
+            f"{', '.join(unused[:_LINES_IN_WARNING])}{more}"
         )
 
 
@@ -346,10 +346,10 @@ def _require_same_ids_on_device(path, ids):
     """Clients skip empty lines and strip a carriage return only."""
     lines = [line.removesuffix("\r") for line in _read_lines(path) if line]
     on_device = ids_by_token(lines)
-    for token, index in ids.items():
-        if on_device.get(token) != index:
+    for token in {**ids, **on_device}:
+        if ids.get(token) != on_device.get(token):
             raise ValueError(
-                f"{path}:{index + 1}: on-device clients read token {token!r} "
-                f"as id {on_device.get(token)}, got {index}; expected neither "
-                "empty lines nor white space around tokens"
+                f"{path}: token {token!r} has id {ids.get(token)}, but id "
+                f"{on_device.get(token)} for on-device clients; expected "
+                "neither empty lines nor white space around tokens"
             )

@@ -25,7 +25,7 @@ VOCABULARY = tuple(
         list(_SPECIAL)
         + _WORDS
         + ["##" + suffix for suffix in _SUFFIXES]
-        + ["##\u0301", "##\u00ad", "##\u200d", "\u00a0", "\ufffd", "\x7f"]
+        + ["##\u0301", "##\u00ad", "##\u200d", "\ufffd", "\x7f"]
         + ["##\ufffd", "##\x01", "##\u200b", "\u200b", "[unk]", "[cls]"]
     )
 )

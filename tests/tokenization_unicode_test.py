@@ -62,6 +62,20 @@ def test_random_texts(vocab_file, mode):
     assert len({i for row in rows for i in row}) > 30
 
 
+def test_clients_read_normalized_text_as_bert_does(vocab_file):
+    """What docs/tokenization.md advises apps to do."""
+    texts = bert_tokenization.HARD_CASES
+    normalized = tokenization.normalize(tf.constant(texts)).numpy()
+    bert = wordpiece.PythonTokenizer(vocab_file)
+    device = wordpiece.PythonTokenizer(vocab_file, mode="device")
+    checked = 0
+    for text, plain in zip(texts, normalized, strict=True):
+        if len(plain) <= 100:
+            assert device.encode(plain.decode()) == bert.encode(text)
+            checked += device.encode(text) != bert.encode(text)
+    assert checked > 5
+
+
 @_MODE
 def test_random_vocabularies(tmp_path, mode):
     rng = random.Random(3)

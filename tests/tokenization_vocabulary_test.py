@@ -76,7 +76,7 @@ def test_unused_lines_are_logged_once(tmp_path, caplog):
         wordpiece.load_vocabulary(path)
     [record] = caplog.records
     assert record.getMessage() == (
-        f"{path}: ids of 6 lines are never used, as in BERT: lines "
+        f"{path}: 6 unused ids, as in BERT; on lines "
         "2 ('[UNK]', also 14), 6 ('the', also 15), 8 ('##s', also 12), "
         "9 (empty), 10 ('the', also 15), ..."
     )
@@ -120,8 +120,9 @@ def test_absent_vocabulary(tmp_path):
 @pytest.mark.parametrize(
     "lines, message",
     [
-        (["a", "", "b"], ":8: on-device clients read token 'b' as id 6, got 7"),
-        (["a", " b"], ":7: on-device clients read token 'b' as id None, got 6"),
+        (["a", "", "b"], "'b' has id 7, but id 6 for on-device clients"),
+        (["a", " b"], "'b' has id 6, but id None for on-device"),
+        (["a", "\xa0"], r"'\\xa0' has id None, but id 6 for on-device"),
     ],
 )
 def test_device_mode_refuses_what_clients_read_otherwise(
