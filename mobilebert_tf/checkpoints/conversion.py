@@ -181,13 +181,13 @@ def _as_held(checkpoint, target_format):
         info = dataclasses.replace(
             info, head=model_directory.ENCODER, labels=()
         )
-        if names.has_pooler(config, info.head) and not names.has_pooler(
-            config, checkpoint.head
-        ):
-            notes.append(
-                "there is no pooler: classifier_activation is written as false"
-            )
-            config = dataclasses.replace(config, classifier_activation=False)
+    if _expects_pooler(config, info.head, target_format) and (
+        not names.has_pooler(config, checkpoint.head)
+    ):
+        notes.append(
+            "there is no pooler: classifier_activation is written as false"
+        )
+        config = dataclasses.replace(config, classifier_activation=False)
     return dataclasses.replace(
         checkpoint,
         config=config,
@@ -203,6 +203,13 @@ def _as_held(checkpoint, target_format):
             notes=tuple(notes),
         ),
     )
+
+
+def _expects_pooler(config, head, target_format):
+    """Returns whether the format's own code would look for a pooler."""
+    if target_format in (weight_lib.TF1, weight_lib.GARDEN):
+        return config.classifier_activation  # whatever the head
+    return names.has_pooler(config, head)
 
 
 def _check_new_folder(path):

@@ -62,6 +62,12 @@ def read(path: str, options: source_lib.Options) -> checkpoint_lib.Checkpoint:
     anchors = _find_anchors(graph, path, options.scope)
     head, num_labels = _find_head(graph, anchors, reader.shapes)
     backbone = {graph.key(node) for node in graph.walk(anchors[_ENCODER])}
+    others = {
+        graph.key(node)
+        for encoder in _find_encoders(graph)
+        if encoder != anchors[_ENCODER]
+        for node in graph.walk(encoder)
+    }
 
     def locate(key):
         anchor, rest = key.split("/", 1)
@@ -69,9 +75,12 @@ def read(path: str, options: source_lib.Options) -> checkpoint_lib.Checkpoint:
         return (None if node is None else graph.key(node)) or key
 
     def kind(name):
-        if name not in backbone and _HEAD_NAME.search(name):
+        if name in others:
+            return "other encoders"
+        kind = tensorflow_files.bookkeeping_kind(name)
+        if kind is None and name not in backbone and _HEAD_NAME.search(name):
             return _OTHER_STRUCTURE
-        return tensorflow_files.bookkeeping_kind(name)
+        return kind
 
     return source_lib.assemble(
         source_lib.Source(
@@ -162,14 +171,21 @@ def _get(node, path):
     return node
 
 
+def _find_encoders(graph):
+    """Returns from the node of each encoder to its path."""
+    return {
+        node: path
+        for node, path in graph.walk().items()
+        if graph.follow(_WORD_TABLE, node) is not None
+    }
+
+
 def _find_anchors(graph, path, scope):
     """Returns from the first part of a Place.key to a node."""
-    paths = graph.walk()
     encoders = {
         node: place
-        for node, place in paths.items()
-        if graph.follow(_WORD_TABLE, node) is not None
-        and place.startswith(scope)
+        for node, place in _find_encoders(graph).items()
+        if place.startswith(scope)
     }
     if len(encoders) != 1:
         found = ", ".join(encoders.values()) or "none"
@@ -180,7 +196,7 @@ def _find_anchors(graph, path, scope):
     ((encoder, _),) = encoders.items()
     anchors = {_ENCODER: encoder}
     table = graph.follow(_WORD_TABLE, encoder)
-    for node in paths:
+    for node in graph.walk():
         children = graph.children(node)
         if children.get("embedding_table") == table and "dense" in children:
             anchors[_MASKED_LM] = node

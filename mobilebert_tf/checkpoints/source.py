@@ -173,12 +173,21 @@ def _list_weights(config, info):
 
 
 def _located(source, info):
-    """Returns from canonical to source name; all must be there and fit."""
+    """Returns from canonical to source name; all must be there and fit.
+
+    Only a pooler that the source's own head does not read may be missing.
+    """
     located = {}
-    for weight in _list_weights(source.config, info):
+    weights = _list_weights(source.config, info)
+    required = {weight.name for weight in weights}
+    encoder = names.list_weights(source.config, model_directory.ENCODER)
+    poolers = [w for w in encoder if w.part == weight_lib.POOLER]
+    for weight in (*weights, *poolers):
         place = weight.places[source.format]
         name = source.locate(place.key)
         if name not in source.shapes:
+            if weight.name not in required:
+                continue
             raise ValueError(
                 f"{source.path}: {name} is missing, expected shape "
                 f"{list(place.shape)}; does the config describe this "
