@@ -76,12 +76,17 @@ def from_checkpoint(
         ValueError: see conversion.read; or if vocabulary and word table
             differ in size.
     """
-    checkpoint = conversion.read(
-        path,
-        config_file=config_file,
-        vocab_file=vocab_file,
-        lower_case=lower_case,
-    )
+    try:
+        checkpoint = conversion.read(
+            path,
+            config_file=config_file,
+            vocab_file=vocab_file,
+            lower_case=lower_case,
+        )
+    except ValueError as error:
+        # The converter's flag is called otherwise.
+        message = str(error).replace("--input=", "--checkpoint=")
+        raise ValueError(message) from error
     return Source(
         path,
         checkpoint.config,

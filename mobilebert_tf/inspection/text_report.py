@@ -26,9 +26,9 @@ _LEGEND = (
     "Median and 99.9 %: of absolute values other than zero. Inside blocks: "
     "min, max and",
     "beyond are of all blocks, the rest is of the block that has the largest.",
-    "Beyond float16: above 65504. Beyond int8: of 256 levels for the whole "
-    "tensor, the",
-    "median value gets that of zero.",
+    "Beyond float16: above 65504. Beyond int8: with 256 levels for the whole "
+    "tensor",
+    "the median value rounds to zero.",
 )
 
 

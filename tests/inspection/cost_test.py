@@ -1,5 +1,6 @@
 """Parameters and MACs against Keras, traced graphs and published figures."""
 
+import functools
 import math
 
 import inspected_networks
@@ -13,14 +14,16 @@ from mobilebert_tf.modeling import config as config_lib
 _LENGTH = 7
 
 
-def _make(config, head):
+@functools.cache
+def _make(name, head):
+    """A built model; the tests share it."""
     labels = ("a", "b", "c")
     info = model_directory.ModelInfo(
         head=head,
         max_seq_length=_LENGTH,
         labels=labels if head in model_directory.LABELLED_HEADS else (),
     )
-    model = model_directory.make_model(config, info)
+    model = model_directory.make_model(inspected_networks.CONFIGS[name], info)
     model.build_weights()
     return model
 
@@ -28,7 +31,7 @@ def _make(config, head):
 @pytest.mark.parametrize("name", inspected_networks.CONFIGS)
 def test_parameters_of_every_structure(name):
     config = inspected_networks.CONFIGS[name]
-    model = _make(config, model_directory.PRETRAINING)
+    model = _make(name, model_directory.PRETRAINING)
     costs = cost.of_config(config, _LENGTH)
     encoder = model.encoder
 
@@ -51,7 +54,7 @@ def test_parameters_of_every_structure(name):
 @pytest.mark.parametrize("name", ["mobilebert", "teacher"])
 def test_parameters_of_every_head(name, head):
     config = inspected_networks.CONFIGS[name]
-    model = _make(config, head)
+    model = _make(name, head)
     network = cost.of_config(config, _LENGTH, head, num_labels=3).network
     shapes = sorted(shape for part in network for shape in part.shapes)
     assert shapes == sorted(
@@ -61,16 +64,17 @@ def test_parameters_of_every_head(name, head):
 
 @pytest.mark.parametrize("head", model_directory.HEADS)
 def test_macs_of_every_head(head):
-    _check_macs(inspected_networks.CONFIGS["teacher"], head)
+    _check_macs("teacher", head)
 
 
 @pytest.mark.parametrize("name", inspected_networks.CONFIGS)
 def test_macs_of_every_structure(name):
-    _check_macs(inspected_networks.CONFIGS[name], model_directory.PRETRAINING)
+    _check_macs(name, model_directory.PRETRAINING)
 
 
-def _check_macs(config, head):
-    model = _make(config, head)
+def _check_macs(name, head):
+    config = inspected_networks.CONFIGS[name]
+    model = _make(name, head)
     shape = [1, _LENGTH]
     if head == model_directory.MULTIPLE_CHOICE:
         shape = [1, 1, _LENGTH]

@@ -320,7 +320,7 @@ def test_mistakes(workspace):
             {**model, "output": folder},
             f"--output={folder}: expected a file, got a directory",
         ),
-        ({"checkpoint": f"{folder}/absent"}, f"{folder}/absent"),
+        ({"checkpoint": f"{folder}/absent"}, f"--checkpoint={folder}/absent: "),
     ]
     last = [f"--model_dir={folder}/model", "--seq_length=13", "--text=ba"]
     last.append(f"--output={folder}/unwritten.json")
