@@ -120,6 +120,10 @@ def assemble(source: Source, options: Options) -> checkpoint_lib.Checkpoint:
         name = own[weight.name]
         used.add(name)
         stored = source.read(name)
+        if stored.dtype.kind in "biu":
+            raise ValueError(
+                f"{source.path}: {name} holds {stored.dtype}, expected floats"
+            )
         if stored.dtype != np.float32:
             converted.add(str(stored.dtype))
         values[weight.name] = weight.places[source.format].decode(

@@ -1,0 +1,279 @@
+"""The binary, and files that are not what they should be."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import networks
+import pytest
+import safetensors.numpy
+
+from mobilebert_tf import model_directory
+from mobilebert_tf.checkpoints import conversion
+
+_CONFIG = networks.CONFIGS["mobilebert"]
+# Embeddings, two blocks, masked LM.
+_NUM_WEIGHTS = 7 + 2 * 46 + 6
+
+
+def _write(folder, name, head="pretraining", config=_CONFIG, **kwargs):
+    checkpoint = networks.make_checkpoint(config, head, **kwargs)
+    conversion.write(checkpoint, str(folder), name)
+    return str(folder)
+
+
+def _run(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "mobilebert_tf.convert_checkpoint", *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+
+
+def test_binary_converts_reports_and_makes_a_usable_model(tmp_path):
+    source = _write(tmp_path / "tf1", "tf1")
+    target = str(tmp_path / "own")
+    result = _run(
+        "--from=tf1",
+        "--to=mobilebert_tf",
+        f"--input={source}",
+        f"--output={target}",
+        "--head=masked_lm",
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        f"loaded: {_NUM_WEIGHTS} weights",
+        "ignored, not part of the head masked_lm: 2: "
+        "cls/seq_relationship/output_bias, cls/seq_relationship/output_weights",
+        f"wrote {target}",
+    ]
+    report = json.loads((tmp_path / "own" / "conversion.json").read_text())
+    assert (report["format"], report["head"]) == ("mobilebert_tf", "masked_lm")
+    assert len(report["loaded"]) == _NUM_WEIGHTS
+    trained = model_directory.load(target)
+    expected = conversion.build_model(conversion.read(source))
+    inputs = networks.make_inputs(_CONFIG)
+    networks.assert_close(
+        trained.model(inputs)["masked_lm_logits"],
+        expected(inputs)["masked_lm_logits"],
+    )
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (
+            ["--to=garden", "--input=absent", "--output=out"],
+            "--input=absent: no checkpoint (absent.index) found: no such file",
+        ),
+        (
+            ["--to=onnx", "--input=absent", "--output=out"],
+            "flag --to=onnx: value should be one of "
+            "<tf1|huggingface|garden|mobilebert_tf> (--helpshort lists the "
+            "flags)",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(flags, message, tmp_path):
+    result = _run(*flags)
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1] == f"error: {message}"
+    assert "Traceback" not in result.stderr
+    assert not os.path.exists(tmp_path / "out")
+
+
+def test_library_refuses_unknown_formats_and_heads(tmp_path):
+    source = _write(tmp_path / "a", "tf1")
+    with pytest.raises(ValueError, match="format: expected one of .* 'onnx'"):
+        conversion.read(source, "onnx")
+    with pytest.raises(ValueError, match="format: expected one of .* 'onnx'"):
+        conversion.convert(source, str(tmp_path / "b"), "auto", "onnx")
+    with pytest.raises(ValueError, match="--head: expected one of .* 'mlm'"):
+        conversion.read(source, head="mlm")
+
+
+def test_output_must_be_new(tmp_path):
+    source = _write(tmp_path / "a", "tf1")
+    target = tmp_path / "b"
+    target.mkdir()
+    conversion.convert(source, str(target), "auto", "huggingface")
+    before = sorted(os.listdir(target))
+    with pytest.raises(
+        ValueError, match="--output=.*: expected a new or empty"
+    ):
+        conversion.convert(source, str(target), "auto", "garden")
+    assert sorted(os.listdir(target)) == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="--output=.* no directory"):
+        conversion.convert(source, str(tmp_path / "file"), "auto", "tf1")
+
+
+def test_nothing_is_left_of_a_failed_conversion(tmp_path):
+    source = _write(tmp_path / "a", "tf1", vocabulary=None)
+    with pytest.raises(ValueError, match="needs a vocabulary, none is known"):
+        conversion.convert(source, str(tmp_path / "b"), "tf1", "mobilebert_tf")
+    teacher = _write(tmp_path / "t", "tf1", config=networks.CONFIGS["teacher"])
+    with pytest.raises(ValueError, match="such as the teacher"):
+        conversion.convert(teacher, str(tmp_path / "c"), "tf1", "huggingface")
+    assert sorted(os.listdir(tmp_path)) == ["a", "t"]
+
+
+@pytest.mark.parametrize(
+    "vocabulary, message",
+    [
+        (networks.VOCABULARY + b"more\n", "vocab.txt has 41 entries but .* 40"),
+        (b"a\nb\n", r"vocab.txt.*\[PAD\].*; give --vocab_file"),
+    ],
+)
+def test_vocabulary_must_fit_a_model_folder(vocabulary, message, tmp_path):
+    source = _write(tmp_path / "a", "tf1", vocabulary=vocabulary)
+    with pytest.raises(ValueError, match=message) as error:
+        conversion.convert(source, str(tmp_path / "b"), "tf1", "mobilebert_tf")
+    assert ".b." not in str(error.value)  # the temporary folder
+
+
+@pytest.mark.parametrize("name", ["tf1", "garden", "mobilebert_tf"])
+def test_truncated_tensorflow_files(name, tmp_path):
+    path = _write(tmp_path / "a", name)
+    (data,) = (tmp_path / "a").glob("*.data-00000-of-00001")
+    os.truncate(data, data.stat().st_size // 2)
+    with pytest.raises(ValueError, match="not a whole checkpoint: "):
+        conversion.read(path)
+    (index,) = (tmp_path / "a").glob("*.index")
+    os.truncate(index, 10)
+    with pytest.raises(ValueError, match="not a whole checkpoint: "):
+        conversion.read(path)
+
+
+def test_damaged_safetensors(tmp_path):
+    path = _write(tmp_path / "a", "huggingface")
+    weights = tmp_path / "a" / "model.safetensors"
+    whole = weights.read_bytes()
+    for data in (whole[:-100], whole[:50], b"", b"no tensors at all"):
+        weights.write_bytes(data)
+        with pytest.raises(ValueError, match="not a whole safetensors file"):
+            conversion.read(path)
+    os.remove(weights)
+    with pytest.raises(ValueError, match="no model.safetensors or pytorch_mod"):
+        conversion.read(path)
+
+
+def _edit(path, **fields):
+    config = json.loads(path.read_text())
+    config.update(fields)
+    path.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"model_type": "bert"}, "model_type: expected 'mobilebert', got 'ber"),
+        (
+            {"hidden_act": "swish"},
+            "hidden_act: expected one of relu, .*'swish'",
+        ),
+        ({"num_hidden_layers": "2"}, "num_hidden_layers: expected an integer"),
+        ({"num_hidden_layers": 1}, r"layer\.1\..* is no weight of the network"),
+        ({"num_hidden_layers": 3}, r"layer\.2\..* is missing, expected shape"),
+        ({"vocab_size": 41}, r"weight has shape \[40, 8\], expected \[41, 8\]"),
+        ({"id2label": {"0": "a", "2": "b"}}, "id2label: expected keys 0 to 1"),
+        ({"key_query_shared_bottleneck": False}, "such as the teacher"),
+    ],
+)
+def test_huggingface_config_that_does_not_fit(fields, message, tmp_path):
+    path = _write(tmp_path / "a", "huggingface")
+    _edit(tmp_path / "a" / "config.json", **fields)
+    with pytest.raises(ValueError, match=message):
+        conversion.read(path)
+
+
+def test_huggingface_keys_that_are_no_field_are_accepted(tmp_path):
+    path = _write(tmp_path / "a", "huggingface")
+    _edit(
+        tmp_path / "a" / "config.json",
+        torch_dtype="float32",
+        transformers_version="4.0.0",
+        classifier_dropout=None,
+        true_hidden_size=12,
+        _name_or_path="x",
+    )
+    assert conversion.read(path).config == _CONFIG
+
+
+def test_huggingface_file_alone_and_old_names(tmp_path):
+    """Other prefixes and the older gamma and beta are understood."""
+    path = _write(tmp_path / "a", "huggingface", "masked_lm")
+    expected = conversion.read(path)
+    weights = tmp_path / "a" / "model.safetensors"
+    tensors = safetensors.numpy.load_file(weights)
+    old = {
+        name.replace("mobilebert.", "bert.")
+        .replace("LayerNorm.weight", "LayerNorm.gamma")
+        .replace("LayerNorm.bias", "LayerNorm.beta"): value
+        for name, value in tensors.items()
+    }
+    # Tied tensors may be under their other name only.
+    old["cls.predictions.decoder.bias"] = old.pop("cls.predictions.bias")
+    safetensors.numpy.save_file(old, tmp_path / "old.safetensors")
+    with pytest.raises(ValueError, match="no config.json beside it; give"):
+        conversion.read(str(tmp_path / "old.safetensors"))
+    checkpoint = conversion.read(
+        str(tmp_path / "old.safetensors"),
+        config_file=str(tmp_path / "a" / "config.json"),
+    )
+    assert checkpoint.head == "masked_lm"
+    networks.assert_same_values(checkpoint.values, expected.values)
+
+
+def test_untied_decoder_is_refused(tmp_path):
+    path = _write(tmp_path / "a", "huggingface", "masked_lm")
+    weights = tmp_path / "a" / "model.safetensors"
+    tensors = safetensors.numpy.load_file(weights)
+    table = tensors["mobilebert.embeddings.word_embeddings.weight"]
+    tensors["cls.predictions.decoder.weight"] = table + 1.0
+    safetensors.numpy.save_file(tensors, weights)
+    ignored = conversion.read(path).accounting.ignored
+    assert ignored == {"tied copies": ("cls.predictions.decoder.weight",)}
+    _edit(tmp_path / "a" / "config.json", tie_word_embeddings=False)
+    with pytest.raises(
+        ValueError, match="decoder.weight is not the word table"
+    ):
+        conversion.read(path)
+
+
+def test_classifier_of_unnamed_use(tmp_path):
+    """Its tensors do not tell sequences from tokens; the user may."""
+    path = _write(tmp_path / "a", "huggingface", "token_classification")
+    _edit(tmp_path / "a" / "config.json", architectures=None)
+    assert conversion.read(path).head == "sequence_classification"
+    checkpoint = conversion.read(path, head="token_classification")
+    assert not checkpoint.accounting.initialised
+    _edit(
+        tmp_path / "a" / "config.json",
+        architectures=["MobileBertForTokenClassification"],
+    )
+    checkpoint = conversion.read(path, head="sequence_classification")
+    assert len(checkpoint.accounting.initialised) == 2
+
+
+@pytest.mark.parametrize(
+    "name, wrong",
+    [("tf1", "garden"), ("garden", "tf1"), ("tf1", "huggingface")],
+)
+def test_wrong_source_format(name, wrong, tmp_path):
+    path = _write(tmp_path / "a", name)
+    with pytest.raises(ValueError, match="expected|no model.safetensors"):
+        conversion.read(path, wrong)
+
+
+def test_older_checkpoint_of_a_model_folder(tmp_path):
+    path = _write(tmp_path / "a", "mobilebert_tf")
+    for file in (tmp_path / "a").glob("ckpt-1.*"):
+        shutil.copy(file, str(file).replace("ckpt-1", "ckpt-0"))
+    os.remove(tmp_path / "a" / "ckpt-1.index")
+    checkpoint = conversion.read(os.path.join(path, "ckpt-0"))
+    assert checkpoint.head == "pretraining"
