@@ -185,7 +185,7 @@ def _find_anchors(graph, path, scope):
     encoders = {
         node: place
         for node, place in _find_encoders(graph).items()
-        if place.startswith(scope)
+        if not scope or f"{place}/".startswith(f"{scope.strip('/')}/")
     }
     if len(encoders) != 1:
         found = ", ".join(encoders.values()) or "none"

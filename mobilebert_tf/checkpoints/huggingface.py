@@ -122,7 +122,7 @@ def write(
             name.removeprefix(_PREFIX): value for name, value in tensors.items()
         }
     safetensors.numpy.save_file(
-        tensors,
+        tensors | added,
         os.path.join(folder, huggingface_files.WEIGHTS_FILE),
         # Without it from_pretrained refuses the file.
         metadata={"format": "pt"},
@@ -224,6 +224,12 @@ def _kind(name, config):
     if name == _EXTRA_WEIGHTS:
         unused = config.embedding_size == config.hidden_size
     return "unused by the network" if unused else None
+
+
+def _without_prefix(tensors):
+    return {
+        name.removeprefix(_PREFIX): value for name, value in tensors.items()
+    }
 
 
 def _unused_tensors(checkpoint):

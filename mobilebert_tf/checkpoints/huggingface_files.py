@@ -80,6 +80,11 @@ class Tensors:
             raise ValueError(
                 f"{path}: not a whole file of plain tensors: {reason}"
             ) from error
+        if not isinstance(state, dict):
+            raise ValueError(
+                f"{path}: expected a dict of tensors, got "
+                f"{type(state).__name__}"
+            )
         for name, tensor in state.items():
             if not isinstance(tensor, torch.Tensor):
                 raise ValueError(

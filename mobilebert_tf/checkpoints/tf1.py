@@ -11,6 +11,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -157,7 +158,7 @@ def _unpacked(path) -> Iterator[str]:
                     name = os.path.basename(member.name)
                     if member.isfile() and _WANTED_FILE.fullmatch(name):
                         _unpack(archive, member, folder, path)
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
             raise ValueError(f"--input={path}: {error}") from error
         yield folder
 

@@ -80,6 +80,14 @@ def test_every_network(name, network, tmp_path):
         expected["key_query_shared_bottleneck"] = False
     assert back.config.to_dict() == expected
     assert not accounting.not_carried
+    if (name, network) == (weight_lib.HUGGINGFACE, "plain_bert"):
+        assert accounting.added == (
+            "mobilebert.embeddings.embedding_transformation.weight",
+            "mobilebert.embeddings.embedding_transformation.bias",
+            "cls.predictions.dense.weight",
+        )
+    else:
+        assert not accounting.added
 
 
 @pytest.mark.parametrize(

@@ -223,8 +223,10 @@ def test_damaged_archives(tmp_path):
     path = _pack(folder, tmp_path / "a.tar.gz")
     data = (tmp_path / "a.tar.gz").read_bytes()
     (tmp_path / "cut.tar.gz").write_bytes(data[: len(data) // 2])
+    flipped = bytes(byte ^ 255 for byte in data[100:-100])
+    (tmp_path / "bits.tar.gz").write_bytes(data[:100] + flipped + data[-100:])
     (tmp_path / "text.tar.gz").write_text("no archive")
-    for name in ("cut", "text", "absent"):
+    for name in ("cut", "bits", "text", "absent"):
         broken = str(tmp_path / f"{name}.tar.gz")
         with pytest.raises(ValueError, match=f"--input={broken}: ."):
             conversion.read(broken)
