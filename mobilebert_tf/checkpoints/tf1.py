@@ -30,15 +30,15 @@ ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _WANTED_FILE = re.compile(
     r".*\.(index|data-\d{5}-of-\d{5})|bert_config\.json|vocab\.txt|checkpoint"
 )
+_FAKE_QUANTISATION = re.compile(r".*FakeQuant.*/(min|max)$")
+# LAMB's slots are called adam_m and adam_v too.
 _KINDS = (
-    ("optimizer slots", re.compile(r".*/(adam|lamb|adamw)_[mv](_\d+)?$")),
-    ("optimizer slots", re.compile(r".*/(Adam|Momentum|LAMB)(_\d+)?$")),
+    ("optimizer slots", re.compile(r".*/(adam_[mv]|Adam|Momentum)(_\d+)?$")),
     ("step counters", re.compile(r"(.*/)?(global_step|beta[12]_power)$")),
-    ("fake-quantisation ranges", re.compile(r".*FakeQuant.*/(min|max)$")),
+    ("fake-quantisation ranges", _FAKE_QUANTISATION),
     ("distillation norms", re.compile(r"hidden_distill_\d+/.*")),
     ("teacher", re.compile(r"teacher/.*")),
 )
-_FAKE_QUANTISATION = _KINDS[3][1]
 _QUANTISATION_NOTE = (
     "fake-quantisation ranges found: the official quantisation-aware code of "
     '2021 trained with attention_mask_type "multiplicative", the config says '
