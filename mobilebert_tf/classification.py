@@ -151,8 +151,8 @@ def _evaluate(params, model_dir):
     dev = _features(config, task_spec, "dev", trained.tokenizer)
     stage = schedule.Stage("fine_tuning", 0, 0)
     task = tasks.ClassificationTask(
-        config,
-        trained.config,
+        config.replace(classifier_dropout=0.0),
+        model_directory.without_dropout(trained.config),
         task_spec.labels,
         task_spec.metrics,
         train_features=None,

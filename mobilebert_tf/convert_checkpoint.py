@@ -54,6 +54,12 @@ _DO_LOWER_CASE = flags.DEFINE_bool(
     None,
     "Uncased vocabulary; by default what --input says, or true.",
 )
+_MAX_SEQ_LENGTH = flags.DEFINE_integer(
+    "max_seq_length",
+    0,
+    "Tokens per example; by default what --input says, or all positions. A "
+    "model should be used at the padded length that it was trained with.",
+)
 
 
 def main(argv):
@@ -72,6 +78,7 @@ def main(argv):
         labels=tuple(_LABELS.value),
         scope=_SCOPE.value,
         lower_case=_DO_LOWER_CASE.value,
+        max_seq_length=_MAX_SEQ_LENGTH.value,
     )
     print(accounting)
     print(f"wrote {_OUTPUT.value}")

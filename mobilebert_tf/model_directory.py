@@ -220,14 +220,23 @@ def load(model_dir: str) -> TrainedModel:
     config = read_config(model_dir)
     info = read_info(model_dir)
     tokenizer = load_tokenizer(model_dir, config, info)
-    inference = dataclasses.replace(
-        config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-    )
-    model = make_model(inference, info)
+    model = make_model(without_dropout(config), info)
     model.build_weights()
     checkpoint = latest_checkpoint(model_dir)
     restore(model, checkpoint)
     return TrainedModel(model, config, info, tokenizer, checkpoint)
+
+
+def without_dropout(
+    config: config_lib.MobileBertConfig,
+) -> config_lib.MobileBertConfig:
+    """Returns the network for inference.
+
+    Dropout has a random state, which converted checkpoints lack.
+    """
+    return dataclasses.replace(
+        config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
 
 
 def make_model(

@@ -46,7 +46,9 @@ def run(
         _follow_teacher(task)
         network = networks.build(task.model)
     else:
-        network = model_directory.read_config(model_dir)
+        network = model_directory.without_dropout(
+            model_directory.read_config(model_dir)
+        )
         task.train_data.max_seq_length = model_directory.read_info(
             model_dir
         ).max_seq_length

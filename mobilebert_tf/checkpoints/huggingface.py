@@ -68,7 +68,7 @@ def read(path: str, options: source_lib.Options) -> checkpoint_lib.Checkpoint:
     described = huggingface_config.read(config_file)
     huggingface_config.check_config(described.config)
     tensors = huggingface_files.Tensors(paths)
-    vocabulary, lower_case = huggingface_tokenizer.read(folder, options)
+    tokenizer = huggingface_tokenizer.read(folder, options)
     stored = _StoredNames(tensors.shapes)
     head = _find_head(stored, described.head, options.head)
     _check_tied(path, tensors, stored, described)
@@ -81,14 +81,15 @@ def read(path: str, options: source_lib.Options) -> checkpoint_lib.Checkpoint:
                 described.config,
                 head,
                 *_labels(stored, tensors.shapes, head, described.labels),
-                lower_case=lower_case,
+                lower_case=tokenizer.lower_case,
+                max_seq_length=tokenizer.max_length,
             ),
             shapes=tensors.shapes,
             locate=stored.locate,
             read=tensors.read,
             is_backbone=lambda name: stored.plain(name).startswith(_PREFIX),
             kind=lambda name: _kind(stored.plain(name), described.config),
-            vocabulary=vocabulary,
+            vocabulary=tokenizer.vocabulary,
         ),
         options,
     )

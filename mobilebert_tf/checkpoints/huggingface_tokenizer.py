@@ -1,5 +1,6 @@
 """Vocabulary and casing of a Hugging Face folder."""
 
+import dataclasses
 import json
 import os
 
@@ -11,10 +12,26 @@ from mobilebert_tf.checkpoints import source as source_lib
 
 _TOKENIZER_FILE = "tokenizer.json"
 _TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+_NO_MAX_LENGTH = 1e9
 
 
-def read(folder: str, options: source_lib.Options) -> tuple[bytes | None, bool]:
-    """Returns the content of vocab.txt (None if unknown), and lower_case.
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+    """What a folder says about its tokenizer.
+
+    Attributes:
+        vocabulary: content of vocab.txt, None if unknown.
+        lower_case: bool.
+        max_length: int, 0 if unknown. Tokens that texts are padded or cut to.
+    """
+
+    vocabulary: bytes | None
+    lower_case: bool
+    max_length: int
+
+
+def read(folder: str, options: source_lib.Options) -> Tokenizer:
+    """Reads the tokenizer's files, as far as they are there.
 
     Without vocab.txt the vocabulary is that of tokenizer.json.
 
@@ -32,7 +49,13 @@ def read(folder: str, options: source_lib.Options) -> tuple[bytes | None, bool]:
         vocabulary = _vocabulary(
             tokenizer, os.path.join(folder, _TOKENIZER_FILE)
         )
-    return vocabulary, bool(lower_case)
+    max_length = settings.get("model_max_length", 0)
+    return Tokenizer(
+        vocabulary,
+        bool(lower_case),
+        # Hugging Face writes 1e30 where it knows none.
+        int(max_length) if 0 < max_length < _NO_MAX_LENGTH else 0,
+    )
 
 
 def write(checkpoint: checkpoint_lib.Checkpoint, folder: str) -> None:
@@ -43,7 +66,7 @@ def write(checkpoint: checkpoint_lib.Checkpoint, folder: str) -> None:
     settings = {
         "tokenizer_class": "MobileBertTokenizer",
         "do_lower_case": checkpoint.lower_case,
-        "model_max_length": checkpoint.config.max_position_embeddings,
+        "model_max_length": checkpoint.info.max_seq_length,
         "pad_token": tokenization.PAD,
         "unk_token": tokenization.UNK,
         "cls_token": tokenization.CLS,

@@ -34,6 +34,8 @@ class Options:
         labels: label names, for model_directory.LABELLED_HEADS.
         scope: prefix of the weights' names, such as "teacher".
         lower_case: None takes what the checkpoint says, or True.
+        max_seq_length: tokens per example; 0 takes what the checkpoint says,
+            or as many as there are positions.
     """
 
     config_file: str | None = None
@@ -42,6 +44,7 @@ class Options:
     labels: tuple[str, ...] = ()
     scope: str = ""
     lower_case: bool | None = None
+    max_seq_length: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +85,12 @@ def make_info(
     num_labels: int = 0,
     labels: Sequence[str] = (),
     lower_case: bool = True,
+    max_seq_length: int = 0,
 ) -> model_directory.ModelInfo:
     """Returns the info of a checkpoint whose format records little.
 
-    Labels without names are called as Hugging Face does.
+    Labels without names are called as Hugging Face does; without a length,
+    examples are as long as there are positions.
     """
     if head not in model_directory.LABELLED_HEADS:
         labels = ()
@@ -93,7 +98,10 @@ def make_info(
         labels = [f"LABEL_{i}" for i in range(num_labels)]
     return model_directory.ModelInfo(
         head=head,
-        max_seq_length=config.max_position_embeddings,
+        max_seq_length=min(
+            max_seq_length or config.max_position_embeddings,
+            config.max_position_embeddings,
+        ),
         lower_case=lower_case,
         labels=tuple(labels),
     )
@@ -167,8 +175,14 @@ def _requested_info(source, options):
     lower_case = options.lower_case
     if lower_case is None:
         lower_case = info.lower_case
+    length = options.max_seq_length or info.max_seq_length
+    source.config.check_sequence_length(length, "--max_seq_length")
     return dataclasses.replace(
-        info, head=head, labels=tuple(labels), lower_case=lower_case
+        info,
+        head=head,
+        labels=tuple(labels),
+        lower_case=lower_case,
+        max_seq_length=length,
     )
 
 

@@ -182,3 +182,27 @@ def test_report_tells_what_the_returned_accounting_does(tmp_path):
     ]
     assert "not carried: 2: multiple_choice/output_weights" in str(accounting)
     assert set(accounting.ignored) == {"dropout state", "step counters"}
+
+
+@pytest.mark.parametrize("name", [weight_lib.HUGGINGFACE, weight_lib.NATIVE])
+def test_sequence_length_survives_where_there_is_room_for_it(name, tmp_path):
+    """A published network depends on the padded length."""
+    checkpoint = networks.make_checkpoint(
+        networks.CONFIGS["mobilebert"], "question_answering"
+    )
+    info = dataclasses.replace(checkpoint.info, max_seq_length=7)
+    checkpoint = dataclasses.replace(checkpoint, info=info)
+    back, _ = _round_trip(checkpoint, name, tmp_path / "out")
+    assert back.info.max_seq_length == 7
+
+
+def test_sequence_length_can_be_given(tmp_path):
+    checkpoint = networks.make_checkpoint(
+        networks.CONFIGS["mobilebert"], "question_answering"
+    )
+    back, _ = _round_trip(
+        checkpoint, weight_lib.TF1, tmp_path / "out", max_seq_length=9
+    )
+    assert back.info.max_seq_length == 9
+    with pytest.raises(ValueError, match="--max_seq_length: expected 1 to"):
+        conversion.read(str(tmp_path / "out"), max_seq_length=13)

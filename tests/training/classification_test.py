@@ -13,6 +13,7 @@ from mobilebert_tf import experiment_builder
 from mobilebert_tf import experiments
 from mobilebert_tf import model_directory
 from mobilebert_tf import training
+from mobilebert_tf.checkpoints import conversion
 from mobilebert_tf.evaluation import prediction
 
 
@@ -215,3 +216,29 @@ def test_nothing_to_do_is_an_error(tmp_path):
         classification.run(
             experiments.classification(), str(tmp_path), False, False
         )
+
+
+def test_a_classifier_converted_there_and_back_scores_the_same(
+    classifier, tmp_path
+):
+    """Without the random state of dropout, which no other format has."""
+    model_dir, metrics = classifier
+    there, back = str(tmp_path / "tf1"), str(tmp_path / "back")
+    info = model_directory.read_info(model_dir)
+    conversion.convert(model_dir, there, "mobilebert_tf", "tf1")
+    conversion.convert(
+        there,
+        back,
+        "tf1",
+        "mobilebert_tf",
+        labels=info.labels,
+        max_seq_length=info.max_seq_length,
+    )
+    params = experiment_builder.build(
+        experiments.classification(),
+        [],
+        "",
+        {"task.task_name": "SST-2", "task.data_dir": info.data_dir},
+    )
+    scored = classification.run(params, back, do_train=False, do_eval=True)
+    assert scored == pytest.approx(metrics, abs=1e-5)
