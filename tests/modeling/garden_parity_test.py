@@ -1,8 +1,10 @@
-"""The Model Garden's own MobileBERT encoder gives the same hidden states.
+"""The Model Garden's own MobileBERT encoder gives the same outputs.
 
 Weights go over by the map below, written against the Garden's layers; they
 are random everywhere (fresh gammas, betas and biases would hide errors).
 """
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -45,6 +47,16 @@ def _make_garden_encoder(config):
 
 def _copy_weights(source, target):
     """Copies every weight of our encoder; returns how many values."""
+    pairs = _weight_pairs(source, target)
+    for ours, theirs in pairs:
+        # Attention kernels are [in, N, d] and [N, d, b] in the Garden.
+        theirs.assign(tf.reshape(ours, theirs.shape))
+    assert len({id(theirs) for _, theirs in pairs}) == len(target.weights)
+    return sum(int(tf.size(theirs)) for _, theirs in pairs)
+
+
+def _weight_pairs(source, target):
+    """Pairs each weight of our encoder with the Garden's."""
     pairs = list(_embedding_pairs(source.embeddings, target.embedding_layer))
     for block, layer in zip(
         source.blocks, target.transformer_layers, strict=True
@@ -52,11 +64,7 @@ def _copy_weights(source, target):
         pairs += _block_pairs(block, layer.block_layers)
     if target.pooler_layer is not None:
         pairs += _dense_pairs(source.pooler, target.pooler_layer)
-    for ours, theirs in pairs:
-        # Attention kernels are [in, N, d] and [N, d, b] in the Garden.
-        theirs.assign(tf.reshape(ours, theirs.shape))
-    assert len({id(theirs) for _, theirs in pairs}) == len(target.weights)
-    return sum(int(tf.size(theirs)) for _, theirs in pairs)
+    return pairs
 
 
 def _embedding_pairs(ours, theirs):
@@ -109,18 +117,17 @@ def _norm_pairs(ours, theirs):
         yield ours.beta, theirs.beta
 
 
-@pytest.mark.parametrize("name", _NAMES)
-def test_same_outputs(name):
-    config = small_networks.CONFIGS[name]
+def _make_pair(config):
+    """Returns our encoder with random weights, and the Garden's with them."""
     encoder = encoder_lib.MobileBertEncoder(config)
     encoder.build_weights()
     small_networks.randomize(encoder)
     garden = _make_garden_encoder(config)
     assert _copy_weights(encoder, garden) == encoder.count_params()
-    inputs = small_networks.make_inputs(config)
-    assert inputs["input_type_ids"].any()
-    assert not inputs["input_mask"].all()
+    return encoder, garden
 
+
+def _assert_same_outputs(encoder, garden, inputs):
     ours, theirs = encoder(inputs), garden(inputs)
     for actual, expected in zip(
         ours["encoder_outputs"], theirs["encoder_outputs"], strict=True
@@ -136,14 +143,73 @@ def test_same_outputs(name):
         small_networks.assert_close(tf.nn.softmax(scores), expected)
 
 
+@pytest.mark.parametrize("name", _NAMES)
+def test_same_outputs(name):
+    config = small_networks.CONFIGS[name]
+    encoder, garden = _make_pair(config)
+    inputs = small_networks.make_inputs(config)
+    assert inputs["input_type_ids"].any()
+    assert not inputs["input_mask"].all()
+    _assert_same_outputs(encoder, garden, inputs)
+
+
+def test_teacher_at_all_lengths():
+    """The teacher, which Hugging Face cannot represent, padded and not."""
+    config = dataclasses.replace(
+        small_networks.CONFIGS["teacher"], max_position_embeddings=512
+    )
+    encoder, garden = _make_pair(config)
+    for length in (1, 2, 17, 128, 512):
+        inputs = small_networks.make_inputs(config, count=2, length=length)
+        if length > 1:
+            _assert_same_outputs(encoder, garden, inputs)
+        inputs["input_mask"] = np.ones_like(inputs["input_mask"])
+        _assert_same_outputs(encoder, garden, inputs)
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_same_gradients(name):
+    """Of a sum that weighs every output at random, for each weight."""
+    config = small_networks.CONFIGS[name]
+    encoder, garden = _make_pair(config)
+    inputs = small_networks.make_inputs(config)
+    generator = np.random.default_rng(0)
+    weights = generator.standard_normal([4, 10, config.hidden_size])
+    pooled_weights = generator.standard_normal([4, config.hidden_size])
+    names = [ours.name for ours, _ in _weight_pairs(encoder, garden)]
+    gradients = []
+    for index, network in enumerate((encoder, garden)):
+        with tf.GradientTape() as tape:
+            outputs = network(inputs)
+            loss = tf.reduce_sum(
+                outputs["sequence_output"] * weights.astype(np.float32)
+            ) + tf.reduce_sum(
+                outputs["pooled_output"] * pooled_weights.astype(np.float32)
+            )
+        variables = [pair[index] for pair in _weight_pairs(encoder, garden)]
+        values = map(tf.convert_to_tensor, tape.gradient(loss, variables))
+        gradients.append(
+            {
+                name: value.numpy().ravel()
+                for name, value in zip(names, values, strict=True)
+            }
+        )
+    actual, expected = gradients
+    for name in names:
+        # What a key's bias adds is the same for all scores of a query, which
+        # softmax takes away: its gradient is rounding, measured by its
+        # kernel's.
+        of_scale = name.replace("key/bias", "key/kernel")
+        scale = np.linalg.norm(expected[of_scale])
+        assert scale > 0, name
+        error = np.linalg.norm(actual[name] - expected[name])
+        assert error <= 1e-3 * scale, name
+
+
 def test_copy_would_show_swapped_gamma_and_beta():
     """The comparison above can fail: one wrong pair is seen."""
     config = small_networks.CONFIGS["mobilebert"]
-    encoder = encoder_lib.MobileBertEncoder(config)
-    encoder.build_weights()
-    small_networks.randomize(encoder)
-    garden = _make_garden_encoder(config)
-    _copy_weights(encoder, garden)
+    encoder, garden = _make_pair(config)
     norm = garden.transformer_layers[0].block_layers["attention"][1]
     gamma, beta = norm.scale.numpy(), norm.bias.numpy()
     norm.scale.assign(beta)
