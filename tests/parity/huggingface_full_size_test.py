@@ -59,17 +59,17 @@ def test_outputs(pair, count, length, padded):
     _assert_same(ours, theirs, inputs)
 
 
-@pytest.mark.parametrize("name", _PRESETS)
+@pytest.mark.parametrize("name", ["mobilebert", "mobilebert_tiny"])
 def test_gradients(name, float64):
-    """In float64: among 2 million ReLUs some inputs are 0 to within float32.
+    """In float64: among a million ReLUs some inputs are 0 to within float32.
 
-    Where rounding puts one on the other side, a gradient changes by 1e-2.
+    Where rounding puts one on the other side, a gradient changes by more than 1e-3.
     """
     ours = _make(name)
     assert ours.encoder.embeddings.word_table.dtype == "float64"
     theirs = hugging_face_models.make_model(ours).double()
     parity_gradients.train_on_row_0(theirs)
-    inputs = parity_networks.make_inputs(ours.config, 48, count=2)
+    inputs = parity_networks.make_inputs(ours.config, 24, count=2)
     inputs["input_word_ids"][:, 3] = 0
     parity_gradients.assert_same_pretraining_gradients(ours, theirs, inputs)
 
