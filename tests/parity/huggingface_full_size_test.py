@@ -63,7 +63,7 @@ def test_outputs(pair, count, length, padded):
 def test_gradients(name, float64):
     """In float64: among a million ReLUs some inputs are 0 to within float32.
 
-    Where rounding puts one on the other side, a gradient changes by more than 1e-3.
+    Where rounding puts one on the other side, gradients change by over 1e-3.
     """
     ours = _make(name)
     assert ours.encoder.embeddings.word_table.dtype == "float64"
