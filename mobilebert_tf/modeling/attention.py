@@ -36,7 +36,7 @@ class MultiHeadSelfAttention(configured.ConfiguredLayer):
         self.query = configured.make_dense(config, config.block_size, "query")
         self.key = configured.make_dense(config, config.block_size, "key")
         self.value = configured.make_dense(config, config.block_size, "value")
-        self.dropout = dropout_lib.Dropout(
+        self.dropout = dropout_lib.CheckpointedDropout(
             config.attention_probs_dropout_prob, name="dropout"
         )
 
@@ -83,7 +83,7 @@ class AttentionOutput(configured.ConfiguredLayer):
     def __init__(self, config, **kwargs):
         super().__init__(config, **kwargs)
         self.dense = configured.make_dense(config, config.block_size, "dense")
-        self.dropout = dropout_lib.Dropout(
+        self.dropout = dropout_lib.CheckpointedDropout(
             0.0 if config.use_bottleneck else config.hidden_dropout_prob,
             name="dropout",
         )

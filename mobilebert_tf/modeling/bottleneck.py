@@ -38,7 +38,7 @@ class OutputBottleneck(configured.ConfiguredLayer):
     def __init__(self, config, **kwargs):
         super().__init__(config, **kwargs)
         self.dense = configured.make_dense(config, config.hidden_size, "dense")
-        self.dropout = dropout_lib.Dropout(
+        self.dropout = dropout_lib.CheckpointedDropout(
             config.hidden_dropout_prob, name="dropout"
         )
         self.normalization = normalization.make_normalization(

@@ -1,5 +1,7 @@
 """Bases of the layers and models built from a MobileBertConfig."""
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 import tf_keras
 
@@ -35,20 +37,50 @@ class ConfiguredLayer(tf_keras.layers.Layer):
 class ConfiguredModel(tf_keras.Model):
     """A model of token ids whose constructor takes a MobileBertConfig.
 
+    Keras' compile, fit and evaluate compare the outputs that the targets name
+    ({"logits": labels}); a bare target is that of `main_output`. Everything
+    else in the dict of outputs is left out of losses and metrics.
+
     Args:
         config: MobileBertConfig, or its dict form as found in get_config.
         **kwargs: of tf_keras.Model.
 
     Raises:
         ValueError: for a float16 policy.
+        TypeError: for a config of another type.
     """
+
+    # Name of the output that a bare target belongs to.
+    main_output = None
 
     def __init__(self, config, **kwargs):
         super().__init__(**kwargs)
         _refuse_float16(self)
         if isinstance(config, dict):
             config = config_lib.MobileBertConfig.from_dict(config)
+        if not isinstance(config, config_lib.MobileBertConfig):
+            raise TypeError(
+                f"config: expected a MobileBertConfig, got {config!r}"
+            )
         self.config = config
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+        y_pred = self._named_outputs(y, y_pred)
+        return super().compute_loss(x, y, y_pred, sample_weight)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight):
+        y_pred = self._named_outputs(y, y_pred)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def _named_outputs(self, y, outputs):
+        if isinstance(y, Mapping):
+            return {name: outputs[name] for name in y}
+        if self.main_output is None:
+            raise ValueError(
+                f"{type(self).__name__}: expected targets by the name of an "
+                f"output ({', '.join(outputs)}), got {type(y).__name__}"
+            )
+        return outputs[self.main_output]
 
     def build_weights(self) -> None:
         """Creates all variables without real input."""

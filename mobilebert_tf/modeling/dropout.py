@@ -7,7 +7,7 @@ import tf_keras
 
 
 @tf_keras.utils.register_keras_serializable(package="mobilebert_tf")
-class Dropout(tf_keras.layers.Layer):
+class CheckpointedDropout(tf_keras.layers.Layer):
     """Inverted dropout in training; the identity otherwise.
 
     tf_keras.layers.Dropout keeps its random state out of checkpoints, so a

@@ -40,7 +40,7 @@ class MobileBertEmbeddings(configured.ConfiguredLayer):
         self.normalization = normalization.make_normalization(
             config.normalization_type
         )
-        self.dropout = dropout_lib.Dropout(
+        self.dropout = dropout_lib.CheckpointedDropout(
             config.hidden_dropout_prob, name="dropout"
         )
 
@@ -62,13 +62,7 @@ class MobileBertEmbeddings(configured.ConfiguredLayer):
     def call(
         self, input_word_ids, input_type_ids, input_mask=None, training=None
     ):
-        sequence_length = input_word_ids.shape[1]
-        limit = self.config.max_position_embeddings
-        if sequence_length is not None and sequence_length > limit:
-            raise ValueError(
-                f"sequence of {sequence_length} tokens exceeds "
-                f"max_position_embeddings={limit}"
-            )
+        self._check_length(input_word_ids)
         words = self._look_up(self.word_table, input_word_ids)  # [B, S, E]
         if self.config.trigram_input:
             if self.config.pad_invariant and input_mask is not None:
@@ -83,6 +77,21 @@ class MobileBertEmbeddings(configured.ConfiguredLayer):
         )  # [S, H]
         outputs = self.normalization(words + types + positions)
         return self.dropout(outputs, training=training)
+
+    def _check_length(self, ids):
+        length = ids.shape[1]
+        limit = self.config.max_position_embeddings
+        if length is None:
+            tf.debugging.assert_less_equal(
+                tf.shape(ids)[1],
+                limit,
+                f"sequence exceeds max_position_embeddings={limit}",
+            )
+        elif length > limit:
+            raise ValueError(
+                f"sequence of {length} tokens exceeds "
+                f"max_position_embeddings={limit}"
+            )
 
     def _add_table(self, name, rows, width):
         return self.add_weight(

@@ -11,6 +11,8 @@ from mobilebert_tf.modeling import block
 from mobilebert_tf.modeling import configured
 from mobilebert_tf.modeling import embeddings
 
+_OTHER_NAMES = ("input_ids", "attention_mask", "token_type_ids", "segment_ids")
+
 
 @tf_keras.utils.register_keras_serializable(package="mobilebert_tf")
 class MobileBertEncoder(configured.ConfiguredModel):
@@ -40,8 +42,8 @@ class MobileBertEncoder(configured.ConfiguredModel):
             after the mask.
 
     Raises:
-        ValueError: for a sequence longer than max_position_embeddings, or
-            more blocks than there are.
+        ValueError: for inputs of other names or shapes, a sequence longer
+            than max_position_embeddings, or more blocks than there are.
 
     Example:
 
@@ -72,7 +74,13 @@ class MobileBertEncoder(configured.ConfiguredModel):
             )
 
     def call(self, inputs, training=None, num_blocks=None):
-        word_ids = inputs["input_word_ids"]
+        _check_names(inputs)
+        word_ids = tf.convert_to_tensor(inputs["input_word_ids"])
+        if word_ids.shape.rank != 2:
+            raise ValueError(
+                "input_word_ids: expected shape [batch, sequence], got "
+                f"{word_ids.shape}"
+            )
         mask = inputs.get("input_mask")
         if mask is None:
             mask = tf.ones_like(word_ids)
@@ -125,3 +133,16 @@ class MobileBertEncoder(configured.ConfiguredModel):
         if self.has_pooler_weights:
             pooled = self.pooler(pooled)
         return pooled
+
+
+def _check_names(inputs):
+    """Raises ValueError for names that other libraries have for the inputs.
+
+    Passed over, a mask of another name would leave padding visible.
+    """
+    wrong = [name for name in _OTHER_NAMES if name in inputs]
+    if wrong or "input_word_ids" not in inputs:
+        raise ValueError(
+            "inputs: expected input_word_ids, input_mask and input_type_ids, "
+            f"got {', '.join(wrong or inputs) or 'none'}"
+        )

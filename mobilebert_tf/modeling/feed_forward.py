@@ -35,7 +35,9 @@ class FeedForwardNetwork(configured.ConfiguredLayer):
         self.output_dense = configured.make_dense(
             config, config.block_size, "output"
         )
-        self.dropout = dropout_lib.Dropout(dropout_rate, name="dropout")
+        self.dropout = dropout_lib.CheckpointedDropout(
+            dropout_rate, name="dropout"
+        )
         self.normalization = normalization.make_normalization(
             config.normalization_type
         )

@@ -103,7 +103,9 @@ class ClassificationHead(configured.ConfiguredLayer):
         super().__init__(config, **kwargs)
         self.num_labels = num_labels
         self.dropout_rate = dropout_rate
-        self.dropout = dropout_lib.Dropout(dropout_rate, name="dropout")
+        self.dropout = dropout_lib.CheckpointedDropout(
+            dropout_rate, name="dropout"
+        )
         self.dense = configured.make_dense(config, num_labels, "logits")
 
     def call(self, inputs, training=None):

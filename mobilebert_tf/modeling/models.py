@@ -43,6 +43,8 @@ class _Model(configured.ConfiguredModel):
 class _ClassifierModel(_Model):
     """A model whose head is `classifier`, with num_labels logits."""
 
+    main_output = "logits"
+
     def __init__(
         self,
         config,
@@ -143,6 +145,7 @@ class MobileBertForMaskedLM(_Model):
         TensorShape([1, 1, 100])
     """
 
+    main_output = "masked_lm_logits"
     _use_pooler = False
 
     def __init__(self, config, **kwargs):
@@ -176,6 +179,8 @@ class MobileBertForNextSentencePrediction(_Model):
         >>> model(inputs)["next_sentence_logits"].shape
         TensorShape([1, 2])
     """
+
+    main_output = "next_sentence_logits"
 
     def __init__(self, config, **kwargs):
         super().__init__(config, **kwargs)
@@ -240,6 +245,8 @@ class MobileBertForMultipleChoice(_Model):
         >>> model({"input_word_ids": ids})["logits"].shape
         TensorShape([1, 2])
     """
+
+    main_output = "logits"
 
     def __init__(
         self, config, dropout_rate: float = _CLASSIFIER_DROPOUT_RATE, **kwargs
@@ -354,6 +361,7 @@ class MobileBertForSentenceEmbedding(_Model):
         1.0
     """
 
+    main_output = "sentence_embedding"
     _use_pooler = False
 
     def __init__(

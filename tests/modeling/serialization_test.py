@@ -29,8 +29,8 @@ _TABLE = tf.random.stateless_normal([_CONFIG.vocab_size, 8], [5, 6])
 # Layer, and how to call it.
 _CASES = {
     "NoNorm": (normalization.NoNorm(name="n"), lambda layer: layer(_WIDE)),
-    "Dropout": (
-        dropout.Dropout(0.25, seed=3, name="n"),
+    "CheckpointedDropout": (
+        dropout.CheckpointedDropout(0.25, seed=3, name="n"),
         lambda layer: layer(_WIDE, training=True),
     ),
     "MobileBertEmbeddings": (
@@ -154,7 +154,7 @@ def test_round_trip_computes_the_same(name):
     assert copy.get_config() == layer.get_config()
     if not isinstance(layer, tf_keras.Model):  # Keras drops models' names
         assert copy.name == "n"
-    if name == "Dropout":
+    if name == "CheckpointedDropout":
         copy = type(layer).from_config(layer.get_config())
         layer = type(layer).from_config(layer.get_config())
     else:
