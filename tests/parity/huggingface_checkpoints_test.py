@@ -11,8 +11,9 @@ from mobilebert_tf import model_directory
 from mobilebert_tf.checkpoints import conversion
 from mobilebert_tf.modeling import config as config_lib
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+_REASON = "needs the extra 'parity': run `make test-parity`"
+torch = pytest.importorskip("torch", reason=_REASON)
+transformers = pytest.importorskip("transformers", reason=_REASON)
 
 _SIZES = dict(
     vocab_size=40,

@@ -7,7 +7,8 @@ import pytest
 
 from mobilebert_tf import wordpiece
 
-transformers = pytest.importorskip("transformers")
+_REASON = "needs the extra 'parity': run `make test-parity`"
+transformers = pytest.importorskip("transformers", reason=_REASON)
 
 _VOCABULARY = [
     *wordpiece.SPECIAL_TOKENS,
