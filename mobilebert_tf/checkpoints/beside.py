@@ -1,5 +1,6 @@
 """Config and vocabulary files beside a checkpoint."""
 
+import json
 import os
 
 from mobilebert_tf import files
@@ -20,12 +21,37 @@ def read_config(
         options: from the user.
 
     Raises:
-        ValueError: if there is none, or it is malformed.
+        ValueError: if there is none, or it is malformed or Hugging Face's.
     """
     config_file = find(
         folder, path, options.config_file, model_directory.CONFIG_FILE
     )
-    return config_lib.MobileBertConfig.from_json_file(config_file)
+    fields = read_json(config_file)
+    if "model_type" in fields:
+        raise ValueError(
+            f"{config_file}: model_type: expected a "
+            f"{model_directory.CONFIG_FILE}, got Hugging Face's config.json"
+        )
+    return config_lib.MobileBertConfig.from_dict(fields, source=config_file)
+
+
+def read_json(path: str) -> dict:
+    """Reads a JSON object.
+
+    Raises:
+        ValueError: if the file is absent or holds anything else.
+    """
+    files.require_file(path, "config_file")
+    with open(path, encoding="utf-8") as stream:
+        try:
+            fields = json.load(stream)
+        except ValueError as error:
+            raise ValueError(f"{path}: not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise ValueError(
+            f"{path}: expected a JSON object, got {type(fields).__name__}"
+        )
+    return fields
 
 
 def find(folder: str, path: str, config_file: str | None, name: str) -> str:

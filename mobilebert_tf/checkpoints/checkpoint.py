@@ -1,6 +1,7 @@
 """A checkpoint in memory, whatever format it came from."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,6 +10,13 @@ from mobilebert_tf.modeling import config as config_lib
 
 # Longer lists of names are shown as their number; the JSON report has them.
 _MAX_NAMES_SHOWN = 8
+
+
+def summarise(names: Sequence[str]) -> str:
+    """Returns the number of names, and the names if they are few."""
+    if len(names) > _MAX_NAMES_SHOWN:
+        return str(len(names))
+    return f"{len(names)}: {', '.join(names)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Accounting:
             ("added", self.added),
         ):
             if names:
-                lines.append(f"{title}: {_summarise(names)}")
+                lines.append(f"{title}: {summarise(names)}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _kinds(self):
@@ -101,9 +109,3 @@ class Written:
 
     added: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def _summarise(names):
-    if len(names) > _MAX_NAMES_SHOWN:
-        return str(len(names))
-    return f"{len(names)}: {', '.join(names)}"

@@ -16,28 +16,31 @@ from mobilebert_tf.checkpoints import beside
 from mobilebert_tf.checkpoints import checkpoint as checkpoint_lib
 from mobilebert_tf.checkpoints import huggingface_config
 from mobilebert_tf.checkpoints import huggingface_files
+from mobilebert_tf.checkpoints import huggingface_names
 from mobilebert_tf.checkpoints import huggingface_tokenizer
 from mobilebert_tf.checkpoints import names
 from mobilebert_tf.checkpoints import source as source_lib
 from mobilebert_tf.checkpoints import weight as weight_lib
 from mobilebert_tf.modeling import config as config_lib
 
-_PREFIX = "mobilebert."
-_WORD_TABLE = "embeddings.word_embeddings.weight"
-_BACKBONE_SCOPES = ("embeddings.", "encoder.", "pooler.")
 _PROJECTION = "embeddings.embedding_transformation"
 _EXTRA_WEIGHTS = "cls.predictions.dense.weight"
-_DECODER = "cls.predictions.decoder."
-# A shared tensor may be stored under its other name only.
-_TIED = {
-    "cls.predictions.bias": f"{_DECODER}bias",
-    f"{_PREFIX}{_WORD_TABLE}": f"{_DECODER}weight",
+_TRANSFORM = "cls.predictions.transform.dense.weight"
+_NEXT_SENTENCE = "cls.seq_relationship.weight"
+_CLASSIFIER = "classifier.weight"
+_SPAN = "qa_outputs.weight"
+# What tells the heads, those with most tensors first.
+_HEAD_TENSORS = {
+    model_directory.QUESTION_ANSWERING: (_SPAN,),
+    model_directory.SEQUENCE_CLASSIFICATION: (_CLASSIFIER,),
+    model_directory.TOKEN_CLASSIFICATION: (_CLASSIFIER,),
+    model_directory.MULTIPLE_CHOICE: (_CLASSIFIER,),
+    model_directory.PRETRAINING: (_TRANSFORM, _NEXT_SENTENCE),
+    model_directory.MASKED_LM: (_TRANSFORM,),
+    model_directory.NEXT_SENTENCE: (_NEXT_SENTENCE,),
+    model_directory.ENCODER: (),
 }
-_CLASSIFIER_HEADS = (
-    model_directory.SEQUENCE_CLASSIFICATION,
-    model_directory.MULTIPLE_CHOICE,
-    model_directory.TOKEN_CLASSIFICATION,
-)
+_NUM_SPAN_OUTPUTS = 2
 
 
 def is_checkpoint(path: str) -> bool:
@@ -53,12 +56,14 @@ def read(path: str, options: source_lib.Options) -> checkpoint_lib.Checkpoint:
     """Reads a Hugging Face checkpoint.
 
     Args:
-        path: its folder, or a .safetensors or .bin file.
+        path: its folder, a .safetensors or .bin file, or the index of shards.
         options: see source.Options.
 
     Raises:
         ValueError: if a file is absent or damaged, if the config is not of a
-            MobileBERT that this project has, or they do not fit together.
+            MobileBERT that this project has, if the head that it names is
+            missing and `options` ask for no other, if a masked-LM decoder has
+            weights of its own, or the files do not fit together.
     """
     paths = huggingface_files.find(path)
     folder = os.path.dirname(paths[0])
@@ -69,9 +74,13 @@ def read(path: str, options: source_lib.Options) -> checkpoint_lib.Checkpoint:
     huggingface_config.check_config(described.config)
     tensors = huggingface_files.Tensors(paths)
     tokenizer = huggingface_tokenizer.read(folder, options)
-    stored = _StoredNames(tensors.shapes)
-    head = _find_head(stored, described.head, options.head)
-    _check_tied(path, tensors, stored, described)
+    stored = huggingface_names.StoredNames(tensors.shapes)
+    head, head_notes = _find_head(path, stored, described, options.head)
+    untied = _find_untied(tensors, stored)
+    if _TRANSFORM in _HEAD_TENSORS.get(options.head or head, ()):
+        _check_tied(path, untied)
+    num_labels = _count_outputs(path, stored, tensors.shapes, head)
+    labels, label_notes = _labels(described, num_labels)
     return source_lib.assemble(
         source_lib.Source(
             path=path,
@@ -80,16 +89,22 @@ def read(path: str, options: source_lib.Options) -> checkpoint_lib.Checkpoint:
             info=source_lib.make_info(
                 described.config,
                 head,
-                *_labels(stored, tensors.shapes, head, described.labels),
+                num_labels,
+                labels,
                 lower_case=tokenizer.lower_case,
                 max_seq_length=tokenizer.max_length,
             ),
             shapes=tensors.shapes,
             locate=stored.locate,
             read=tensors.read,
-            is_backbone=lambda name: stored.plain(name).startswith(_PREFIX),
-            kind=lambda name: _kind(stored.plain(name), described.config),
+            is_backbone=lambda name: stored.plain(name).startswith(
+                huggingface_names.PREFIX
+            ),
+            kind=lambda name: _kind(
+                stored.plain(name), described.config, untied
+            ),
             vocabulary=tokenizer.vocabulary,
+            notes=(*head_notes, *label_notes),
         ),
         options,
     )
@@ -119,11 +134,10 @@ def write(
     added = _unused_tensors(checkpoint)
     tensors |= added
     if checkpoint.head == model_directory.ENCODER:
-        tensors = {
-            name.removeprefix(_PREFIX): value for name, value in tensors.items()
-        }
+        added = _without_prefix(added)
+        tensors = _without_prefix(tensors)
     safetensors.numpy.save_file(
-        tensors | added,
+        tensors,
         os.path.join(folder, huggingface_files.WEIGHTS_FILE),
         # Without it from_pretrained refuses the file.
         metadata={"format": "pt"},
@@ -135,89 +149,104 @@ def write(
     )
 
 
-class _StoredNames:
-    """Names in a file, and what the present Hugging Face calls them.
+def _find_head(path, stored, described, requested):
+    """Returns the head by its tensors, and notes.
 
-    The encoder alone has no prefix, other conversions have one of their own,
-    and old files call gamma and beta so.
+    They do not tell what a classifier is for.
+
+    Raises:
+        ValueError: if the head that the config names is not there, unless the
+            user asks for one: a fine-tuned head is not to be lost in silence.
     """
-
-    def __init__(self, stored):
-        tables = [name for name in stored if name.endswith(_WORD_TABLE)]
-        self._prefix = _PREFIX
-        if tables:
-            self._prefix = min(tables, key=len).removesuffix(_WORD_TABLE)
-        self._stored = {self.plain(name): name for name in stored}
-
-    def plain(self, name: str) -> str:
-        """Returns the present name of what is stored as `name`."""
-        rest = name.removeprefix(self._prefix)
-        rest = rest.replace("LayerNorm.gamma", "LayerNorm.weight")
-        rest = rest.replace("LayerNorm.beta", "LayerNorm.bias")
-        if name.startswith(self._prefix) and rest.startswith(_BACKBONE_SCOPES):
-            return _PREFIX + rest
-        return rest
-
-    def locate(self, key: str) -> str:
-        """Returns under which name `key` is stored, or would be."""
-        for candidate in (key, _TIED.get(key)):
-            if candidate in self._stored:
-                return self._stored[candidate]
-        return key
-
-    def __contains__(self, key):
-        return self.locate(key) in self._stored.values()
-
-
-def _find_head(stored, described, requested):
-    """Returns the head by its tensors; a classifier's use is not among them."""
-    if "qa_outputs.weight" in stored:
-        return model_directory.QUESTION_ANSWERING
-    if "classifier.weight" in stored:
-        for head in (described, requested):
-            if head in _CLASSIFIER_HEADS:
-                return head
-        return model_directory.SEQUENCE_CLASSIFICATION
-    masked_lm = "cls.predictions.transform.dense.weight" in stored
-    next_sentence = "cls.seq_relationship.weight" in stored
-    if masked_lm and next_sentence:
-        return model_directory.PRETRAINING
-    if masked_lm:
-        return model_directory.MASKED_LM
-    if next_sentence:
-        return model_directory.NEXT_SENTENCE
-    return model_directory.ENCODER
-
-
-def _labels(stored, shapes, head, labels):
-    """Returns the number of labels, and their names if they fit it."""
-    if head not in model_directory.LABELLED_HEADS:
-        return 0, ()
-    count = shapes[stored.locate("classifier.weight")][0]
-    return count, labels if len(labels) == count else ()
-
-
-def _check_tied(path, tensors, stored, described):
-    """Raises ValueError if the decoder has a table of its own."""
-    decoder = f"{_DECODER}weight"
-    table = stored.locate(_PREFIX + _WORD_TABLE)
-    if described.ties_embeddings or decoder not in tensors.shapes:
-        return
-    if table not in tensors.shapes or not np.array_equal(
-        tensors.read(decoder), tensors.read(table)
-    ):
+    heads = [
+        head
+        for head, tensors in _HEAD_TENSORS.items()
+        if all(name in stored for name in tensors)
+    ]
+    if described.head and described.head not in heads and not requested:
+        missing = next(
+            name for name in _HEAD_TENSORS[described.head] if name not in stored
+        )
         raise ValueError(
-            f"{path}: {decoder} is not the word table; the network ties them"
+            f"{path}: {missing} is missing, which {described.architecture} "
+            f"has; --head={heads[0]} takes what is there"
+        )
+    if _CLASSIFIER not in _HEAD_TENSORS[heads[0]]:
+        return heads[0], ()
+    for head in (described.head, requested):
+        if _CLASSIFIER in _HEAD_TENSORS.get(head, ()):
+            return head, ()
+    return heads[0], (
+        f"the config names no head (architectures: "
+        f"{described.architecture or 'none'}): the classifier is taken for "
+        f"{heads[0]}, --head says otherwise",
+    )
+
+
+def _count_outputs(path, stored, shapes, head):
+    """Returns the number of labels; 0 for a head without."""
+    if not {_CLASSIFIER, _SPAN}.intersection(_HEAD_TENSORS[head]):
+        return 0
+    name = stored.locate(*_HEAD_TENSORS[head])
+    shape = shapes[name]
+    if not shape:
+        raise ValueError(f"{path}: {name} is a scalar, expected a matrix")
+    if _SPAN in _HEAD_TENSORS[head] and shape[0] != _NUM_SPAN_OUTPUTS:
+        raise ValueError(
+            f"{path}: {name} has {shape[0]} outputs (num_labels), expected "
+            f"{_NUM_SPAN_OUTPUTS}: start and end"
+        )
+    return shape[0] if head in model_directory.LABELLED_HEADS else 0
+
+
+def _labels(described, num_labels):
+    """Returns the names of the labels if they fit their number, and notes."""
+    count = len(described.labels)
+    if not num_labels or not count or count == num_labels:
+        return described.labels, ()
+    return (), (
+        f"id2label names {count} labels, the head has {num_labels} outputs: "
+        "the names are not used, give others with --labels",
+    )
+
+
+def _find_untied(tensors, stored):
+    """Returns, from its other name, each tensor stored twice and different."""
+    untied = {}
+    for name, other in huggingface_names.TIED.items():
+        both = stored.find(name), stored.find(other)
+        if all(both) and not _are_equal(*map(tensors.read, both)):
+            untied[other] = name
+    return untied
+
+
+def _are_equal(a, b):
+    return np.array_equal(
+        a.astype(np.float32), b.astype(np.float32), equal_nan=True
+    )
+
+
+def _check_tied(path, untied):
+    """Raises ValueError if the decoder has weights of its own."""
+    for other, name in untied.items():
+        raise ValueError(
+            f"{path}: {other} differs from {name}; the network has one for "
+            "both; --head=encoder does without"
         )
 
 
-def _kind(name, config):
+def _kind(name, config, untied):
     """Returns the kind of a tensor that our network does not have."""
     if name.endswith("position_ids"):
         return "buffers"
-    if name.startswith(_DECODER) or name == "cls.predictions.bias":
+    if name in untied:
+        return "untied decoder"
+    if name in (
+        *huggingface_names.TIED,
+        *huggingface_names.TIED.values(),
+    ):
         return "tied copies"
-    unused = name.startswith(_PREFIX + _PROJECTION) and (
+    unused = name.startswith(huggingface_names.PREFIX + _PROJECTION) and (
         not names.has_projection(config)
     )
     if ".bottleneck.attention." in name and config.use_bottleneck_attention:
@@ -229,7 +258,8 @@ def _kind(name, config):
 
 def _without_prefix(tensors):
     return {
-        name.removeprefix(_PREFIX): value for name, value in tensors.items()
+        name.removeprefix(huggingface_names.PREFIX): value
+        for name, value in tensors.items()
     }
 
 
@@ -239,7 +269,7 @@ def _unused_tensors(checkpoint):
     width = config.hidden_size
     tensors = {}
     if not names.has_projection(config):
-        prefix = f"{_PREFIX}{_PROJECTION}"
+        prefix = huggingface_names.PREFIX + _PROJECTION
         tensors[f"{prefix}.weight"] = np.eye(width, dtype=np.float32)
         tensors[f"{prefix}.bias"] = np.zeros([width], np.float32)
     has_masked_lm = "cls/predictions/output_bias" in checkpoint.values

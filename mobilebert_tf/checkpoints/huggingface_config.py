@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
+from mobilebert_tf.checkpoints import beside
 from mobilebert_tf.checkpoints import names
 from mobilebert_tf.modeling import config as config_lib
 
@@ -56,47 +57,45 @@ class HuggingFaceConfig:
 
     Attributes:
         config: the network.
-        head: one of model_directory.HEADS, None if `architectures` names
-            none.
+        head: one of model_directory.HEADS, None if `architecture` is none of
+            theirs.
+        architecture: name of Hugging Face's class, "" if there is none.
         labels: in the order of the logits.
-        ties_embeddings: whether the masked-LM decoder is the word table.
     """
 
     config: config_lib.MobileBertConfig
     head: str | None
+    architecture: str
     labels: tuple[str, ...]
-    ties_embeddings: bool
 
 
 def read(path: str) -> HuggingFaceConfig:
     """Reads config.json.
 
     Raises:
-        ValueError: if it is no JSON object, of another kind of model, or a
-            value is not what MobileBERT can have.
+        ValueError: if it is no JSON object, no config of Hugging Face, of
+            another kind of model, or a value is not what MobileBERT can have.
     """
-    files.require_file(path, "config_file")
-    with open(path, encoding="utf-8") as stream:
-        try:
-            fields = json.load(stream)
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON: {error}") from error
-    if not isinstance(fields, dict):
+    fields = beside.read_json(path)
+    if "model_type" not in fields:
+        # Most keys of a bert_config.json are the same, "gelu" is another.
         raise ValueError(
-            f"{path}: expected a JSON object, got {type(fields).__name__}"
+            f"{path}: no model_type: expected Hugging Face's {CONFIG_FILE}, "
+            "not a bert_config.json"
         )
-    model_type = fields.get("model_type", _MODEL_TYPE)
+    model_type = fields["model_type"]
     if model_type != _MODEL_TYPE:
         raise ValueError(
             f"{path}: model_type: expected {_MODEL_TYPE!r}, got {model_type!r}"
         )
-    architectures = fields.get("architectures") or []
+    architecture = _architecture(fields, path)
     heads = {name: head for head, name in ARCHITECTURES.items()}
     return HuggingFaceConfig(
         config=_network(fields, path),
-        head=heads.get(architectures[0]) if architectures else None,
+        # The same tensors were saved by its TensorFlow classes.
+        head=heads.get(architecture.removeprefix("TF")),
+        architecture=architecture,
         labels=_labels(fields.get("id2label") or {}, path),
-        ties_embeddings=fields.get("tie_word_embeddings", True),
     )
 
 
@@ -157,6 +156,18 @@ def check_config(config: config_lib.MobileBertConfig) -> None:
         )
 
 
+def _architecture(fields, path):
+    """Returns the first of `architectures`, a list or a single name."""
+    architectures = fields.get("architectures") or [""]
+    if isinstance(architectures, str):
+        return architectures
+    if isinstance(architectures, list) and isinstance(architectures[0], str):
+        return architectures[0]
+    raise ValueError(
+        f"{path}: architectures: expected names, got {architectures!r}"
+    )
+
+
 def _network(fields, path):
     known = [
         field.name for field in dataclasses.fields(config_lib.MobileBertConfig)
@@ -164,7 +175,7 @@ def _network(fields, path):
     network = {name: getattr(_DEFAULTS, name) for name in known}
     network |= {name: fields[name] for name in known if name in fields}
     activation = network["hidden_act"]
-    if activation not in _ACTIVATIONS:
+    if activation not in tuple(_ACTIVATIONS):  # may be of any type
         raise ValueError(
             f"{path}: hidden_act: expected one of {', '.join(_ACTIVATIONS)}, "
             f"got {activation!r}"

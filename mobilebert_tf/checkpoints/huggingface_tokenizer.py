@@ -40,19 +40,18 @@ def read(folder: str, options: source_lib.Options) -> Tokenizer:
     """
     tokenizer = _read_json(folder, _TOKENIZER_FILE)
     settings = _read_json(folder, _TOKENIZER_CONFIG_FILE)
-    normalizer = tokenizer.get("normalizer") or {}
-    lower_case = settings.get(
-        "do_lower_case", normalizer.get("lowercase", True)
-    )
     vocabulary = beside.read_vocabulary(folder, options)
     if vocabulary is None and tokenizer:
         vocabulary = _vocabulary(
             tokenizer, os.path.join(folder, _TOKENIZER_FILE)
         )
-    max_length = settings.get("model_max_length", 0)
+    lower_case = _get(settings, "do_lower_case", bool, folder)
+    if lower_case is None:
+        lower_case = (tokenizer.get("normalizer") or {}).get("lowercase")
+    max_length = _get(settings, "model_max_length", int | float, folder) or 0
     return Tokenizer(
         vocabulary,
-        bool(lower_case),
+        lower_case is None or lower_case,
         # Hugging Face writes 1e30 where it knows none.
         int(max_length) if 0 < max_length < _NO_MAX_LENGTH else 0,
     )
@@ -90,31 +89,32 @@ def _read_json(folder, name):
     path = os.path.join(folder, name)
     if not os.path.isfile(path):
         return {}
-    with open(path, encoding="utf-8") as stream:
-        try:
-            fields = json.load(stream)
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise ValueError(
-            f"{path}: expected a JSON object, got {type(fields).__name__}"
-        )
-    return fields
+    return beside.read_json(path)
+
+
+def _get(settings, key, kind, folder):
+    """Returns a value, None if it is absent or null."""
+    value = settings.get(key)
+    if value is not None and not isinstance(value, kind):
+        path = os.path.join(folder, _TOKENIZER_CONFIG_FILE)
+        expected = getattr(kind, "__name__", "number")
+        raise ValueError(f"{path}: {key}: expected a {expected}, got {value!r}")
+    return value
 
 
 def _vocabulary(tokenizer, path):
     """Returns vocab.txt as tokenizer.json tells it: token by id."""
-    ids = (tokenizer.get("model") or {}).get("vocab")
-    if not isinstance(ids, dict):
+    try:
+        ids = tokenizer["model"]["vocab"]
+        tokens = {number: token for token, number in ids.items()}
+        for added in tokenizer.get("added_tokens") or ():
+            tokens[added["id"]] = added["content"]
+        expected = list(range(len(tokens)))
+        if sorted(tokens) != expected:
+            raise ValueError(f"ids are not 0 to {len(tokens) - 1}")
+        lines = "".join(f"{tokens[i]}\n" for i in expected)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path}: model.vocab: expected a mapping; give --vocab_file"
-        )
-    tokens = {number: token for token, number in ids.items()}
-    for added in tokenizer.get("added_tokens") or ():
-        tokens[added["id"]] = added["content"]
-    if sorted(tokens) != list(range(len(tokens))):
-        raise ValueError(
-            f"{path}: ids are not 0 to {len(tokens) - 1}; give --vocab_file"
-        )
-    lines = "".join(f"{tokens[i]}\n" for i in range(len(tokens)))
+            f"{path}: no vocabulary ({error}); give --vocab_file"
+        ) from error
     return lines.encode()

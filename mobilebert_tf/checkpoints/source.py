@@ -20,6 +20,8 @@ _SEED = 0
 _DEFAULT_NUM_LABELS = 2
 _OTHER_HEAD = "not part of the head {}"
 _UNKNOWN = "unknown"
+_FLOAT32 = "float32"
+_FLOATS = ("float16", "bfloat16", _FLOAT32, "float64")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +120,8 @@ def assemble(source: Source, options: Options) -> checkpoint_lib.Checkpoint:
     info = _requested_info(source, options)
     own = _located(source, source.info)
     values, used = {}, set()
-    loaded, initialised, converted = [], [], set()
+    loaded, initialised = [], []
+    types, not_finite = set(), []
     generator = np.random.default_rng(_SEED)
     for weight in _list_weights(source.config, info):
         if weight.name not in own:
@@ -128,19 +131,21 @@ def assemble(source: Source, options: Options) -> checkpoint_lib.Checkpoint:
         name = own[weight.name]
         used.add(name)
         stored = source.read(name)
-        if stored.dtype.kind in "biu":
-            raise ValueError(
-                f"{source.path}: {name} holds {stored.dtype}, expected floats"
-            )
-        if stored.dtype != np.float32:
-            converted.add(str(stored.dtype))
+        types.add(str(stored.dtype))
+        value = _to_float32(stored, name, source.path)
+        if not np.isfinite(value).all():
+            not_finite.append(name)
         values[weight.name] = weight.places[source.format].decode(
-            stored.astype(np.float32, copy=False), weight.shape
+            value, weight.shape
         )
         loaded.append(weight.name)
-    notes = [
-        *source.notes,
-        *(f"{dtype} values were converted to float32" for dtype in converted),
+    notes = list(source.notes)
+    if not_finite:
+        shown = checkpoint_lib.summarise(not_finite)
+        notes.append(f"NaN or infinity in {shown}")
+    notes += [
+        f"{name} values were converted to float32"
+        for name in sorted(types - {_FLOAT32})
     ]
     accounting = checkpoint_lib.Accounting(
         loaded=tuple(loaded),
@@ -151,6 +156,20 @@ def assemble(source: Source, options: Options) -> checkpoint_lib.Checkpoint:
     return checkpoint_lib.Checkpoint(
         source.config, info, values, source.vocabulary, accounting
     )
+
+
+def _to_float32(stored, name, path):
+    if str(stored.dtype) not in _FLOATS:
+        raise ValueError(
+            f"{path}: {name} holds {stored.dtype}, expected floats: "
+            f"{', '.join(_FLOATS)}"
+        )
+    with np.errstate(over="ignore"):
+        value = stored.astype(np.float32, copy=False)
+    # Only float64 can have more.
+    if np.count_nonzero(np.isinf(value)) > np.count_nonzero(np.isinf(stored)):
+        raise ValueError(f"{path}: {name} holds values beyond float32")
+    return value
 
 
 def _requested_info(source, options):
@@ -172,6 +191,11 @@ def _requested_info(source, options):
                 f"{source.path} has {len(labels)} outputs"
             )
         labels = options.labels
+    if len(set(labels)) < len(labels):
+        raise ValueError(
+            f"--labels: expected different names, got some twice: "
+            f"{', '.join(labels)}"
+        )
     lower_case = options.lower_case
     if lower_case is None:
         lower_case = info.lower_case
@@ -198,9 +222,7 @@ def _located(source, info):
     located = {}
     weights = _list_weights(source.config, info)
     required = {weight.name for weight in weights}
-    encoder = names.list_weights(source.config, model_directory.ENCODER)
-    poolers = [w for w in encoder if w.part == weight_lib.POOLER]
-    for weight in (*weights, *poolers):
+    for weight in (*weights, *_list_poolers(source.config)):
         place = weight.places[source.format]
         name = source.locate(place.key)
         if name not in source.shapes:
@@ -209,7 +231,7 @@ def _located(source, info):
             raise ValueError(
                 f"{source.path}: {name} is missing, expected shape "
                 f"{list(place.shape)}; does the config describe this "
-                "checkpoint?"
+                f"checkpoint?{_pooler_hint(source, name)}"
             )
         shape = tuple(source.shapes[name])
         if shape != place.shape:
@@ -219,6 +241,22 @@ def _located(source, info):
             )
         located[weight.name] = name
     return located
+
+
+def _list_poolers(config):
+    """Returns the weights of the pooler, if the config has one."""
+    weights = names.list_weights(config, model_directory.ENCODER)
+    return [w for w in weights if w.part == weight_lib.POOLER]
+
+
+def _pooler_hint(source, name):
+    """Returns which key of the config the pooler depends on, or ""."""
+    with_pooler = dataclasses.replace(source.config, classifier_activation=True)
+    keys = [w.places[source.format].key for w in _list_poolers(with_pooler)]
+    if name not in map(source.locate, keys):
+        return ""
+    stated = str(source.config.classifier_activation).lower()
+    return f"; classifier_activation is {stated}, but the pooler depends on it"
 
 
 def _account_for_rest(source, own, used, head):
@@ -233,7 +271,7 @@ def _account_for_rest(source, own, used, head):
         elif kind is None and source.is_backbone(name):
             raise ValueError(
                 f"{source.path}: {name} is no weight of the network that the "
-                "config describes"
+                f"config describes{_pooler_hint(source, name)}"
             )
         kinds.setdefault(kind or _UNKNOWN, []).append(name)
     return {kind: tuple(members) for kind, members in kinds.items()}

@@ -8,7 +8,6 @@ import sys
 
 import networks
 import pytest
-import safetensors.numpy
 
 from mobilebert_tf import model_directory
 from mobilebert_tf.checkpoints import conversion
@@ -160,104 +159,6 @@ def test_damaged_safetensors(tmp_path):
     os.remove(weights)
     with pytest.raises(ValueError, match="no model.safetensors or pytorch_mod"):
         conversion.read(path)
-
-
-def _edit(path, **fields):
-    config = json.loads(path.read_text())
-    config.update(fields)
-    path.write_text(json.dumps(config))
-
-
-@pytest.mark.parametrize(
-    "fields, message",
-    [
-        ({"model_type": "bert"}, "model_type: expected 'mobilebert', got 'ber"),
-        (
-            {"hidden_act": "swish"},
-            "hidden_act: expected one of relu, .*'swish'",
-        ),
-        ({"num_hidden_layers": "2"}, "num_hidden_layers: expected an integer"),
-        ({"num_hidden_layers": 1}, r"layer\.1\..* is no weight of the network"),
-        ({"num_hidden_layers": 3}, r"layer\.2\..* is missing, expected shape"),
-        ({"vocab_size": 41}, r"weight has shape \[40, 8\], expected \[41, 8\]"),
-        ({"id2label": {"0": "a", "2": "b"}}, "id2label: expected keys 0 to 1"),
-        ({"key_query_shared_bottleneck": False}, "such as the teacher"),
-    ],
-)
-def test_huggingface_config_that_does_not_fit(fields, message, tmp_path):
-    path = _write(tmp_path / "a", "huggingface")
-    _edit(tmp_path / "a" / "config.json", **fields)
-    with pytest.raises(ValueError, match=message):
-        conversion.read(path)
-
-
-def test_huggingface_keys_that_are_no_field_are_accepted(tmp_path):
-    path = _write(tmp_path / "a", "huggingface")
-    _edit(
-        tmp_path / "a" / "config.json",
-        torch_dtype="float32",
-        transformers_version="4.0.0",
-        classifier_dropout=None,
-        true_hidden_size=12,
-        _name_or_path="x",
-    )
-    assert conversion.read(path).config == _CONFIG
-
-
-def test_huggingface_file_alone_and_old_names(tmp_path):
-    """Other prefixes and the older gamma and beta are understood."""
-    path = _write(tmp_path / "a", "huggingface", "masked_lm")
-    expected = conversion.read(path)
-    weights = tmp_path / "a" / "model.safetensors"
-    tensors = safetensors.numpy.load_file(weights)
-    old = {
-        name.replace("mobilebert.", "bert.")
-        .replace("LayerNorm.weight", "LayerNorm.gamma")
-        .replace("LayerNorm.bias", "LayerNorm.beta"): value
-        for name, value in tensors.items()
-    }
-    # Tied tensors may be under their other name only.
-    old["cls.predictions.decoder.bias"] = old.pop("cls.predictions.bias")
-    safetensors.numpy.save_file(old, tmp_path / "old.safetensors")
-    with pytest.raises(ValueError, match="no config.json beside it; give"):
-        conversion.read(str(tmp_path / "old.safetensors"))
-    checkpoint = conversion.read(
-        str(tmp_path / "old.safetensors"),
-        config_file=str(tmp_path / "a" / "config.json"),
-    )
-    assert checkpoint.head == "masked_lm"
-    networks.assert_same_values(checkpoint.values, expected.values)
-
-
-def test_untied_decoder_is_refused(tmp_path):
-    path = _write(tmp_path / "a", "huggingface", "masked_lm")
-    weights = tmp_path / "a" / "model.safetensors"
-    tensors = safetensors.numpy.load_file(weights)
-    table = tensors["mobilebert.embeddings.word_embeddings.weight"]
-    tensors["cls.predictions.decoder.weight"] = table + 1.0
-    safetensors.numpy.save_file(tensors, weights)
-    ignored = conversion.read(path).accounting.ignored
-    assert ignored == {"tied copies": ("cls.predictions.decoder.weight",)}
-    _edit(tmp_path / "a" / "config.json", tie_word_embeddings=False)
-    with pytest.raises(
-        ValueError, match="decoder.weight is not the word table"
-    ):
-        conversion.read(path)
-
-
-def test_classifier_of_unnamed_use(tmp_path):
-    """Its tensors do not tell sequences from tokens; the user may."""
-    path = _write(tmp_path / "a", "huggingface", "token_classification")
-    _edit(tmp_path / "a" / "config.json", architectures=None)
-    assert conversion.read(path).head == "sequence_classification"
-    checkpoint = conversion.read(path, head="token_classification")
-    assert not checkpoint.accounting.initialised
-    _edit(
-        tmp_path / "a" / "config.json",
-        architectures=["MobileBertForTokenClassification"],
-    )
-    checkpoint = conversion.read(path, head="sequence_classification")
-    assert len(checkpoint.accounting.initialised) == 2
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from mobilebert_tf.modeling import config as config_lib
 _REASON = "needs the extra 'parity': run `make test-parity`"
 torch = pytest.importorskip("torch", reason=_REASON)
 transformers = pytest.importorskip("transformers", reason=_REASON)
+safetensors = pytest.importorskip("safetensors.torch", reason=_REASON)
 
 _SIZES = dict(
     vocab_size=40,
@@ -280,6 +281,97 @@ def test_torch_file(tmp_path):
     }
 
 
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_decoder_that_they_compute_with_is_not_left_out(name, tmp_path):
+    """Where it is no copy, their logits are others."""
+    theirs = _make_huggingface(_NETWORKS["mobilebert"], "masked_lm")
+    theirs.save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    decoder = f"cls.predictions.decoder.{name}"
+    state = {key: value.clone() for key, value in theirs.state_dict().items()}
+    safetensors.save_file(state, weights, metadata={"format": "pt"})
+    assert (
+        decoder
+        in conversion.read(str(tmp_path)).accounting.ignored["tied copies"]
+    )
+    inputs = torch.tensor([[2, 7, 9, 3]])
+    with torch.no_grad():
+        tied = _load(tmp_path, "masked_lm")(inputs).logits
+    state[decoder] += 1.0
+    safetensors.save_file(state, weights, metadata={"format": "pt"})
+    with torch.no_grad():
+        untied = _load(tmp_path, "masked_lm")(inputs).logits
+    assert (untied - tied).abs().max() > 0.9
+    with pytest.raises(ValueError, match=f"{decoder} differs from "):
+        conversion.read(str(tmp_path))
+
+
+def test_torch_file_of_parameters(tmp_path):
+    """They are tensors that require gradients."""
+    theirs = _make_huggingface(_NETWORKS["mobilebert"], "pretraining")
+    theirs.save_pretrained(tmp_path)
+    expected = conversion.read(str(tmp_path))
+    os.remove(tmp_path / "model.safetensors")
+    path = tmp_path / "pytorch_model.bin"
+    torch.save(dict(theirs.named_parameters()), path)
+    checkpoint = conversion.read(str(tmp_path))
+    for name, value in expected.values.items():
+        np.testing.assert_array_equal(value, checkpoint.values[name])
+
+
+@pytest.mark.parametrize(
+    "state, message",
+    [
+        ({1: torch.zeros(2)}, "1: expected the name of a tensor"),
+        ({"a": 1}, "a: expected a tensor, got int"),
+        ([torch.zeros(2)], "expected a dict of tensors, got list"),
+    ],
+)
+def test_torch_file_of_something_else(state, message, tmp_path):
+    theirs = _make_huggingface(_NETWORKS["mobilebert"], "encoder")
+    theirs.config.save_pretrained(tmp_path)
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=f"pytorch_model.bin: {message}"):
+        conversion.read(str(tmp_path))
+
+
+def test_torch_tensor_that_numpy_cannot_hold(tmp_path):
+    theirs = _make_huggingface(_NETWORKS["mobilebert"], "encoder")
+    theirs.config.save_pretrained(tmp_path)
+    state = dict(theirs.state_dict())
+    name = "embeddings.word_embeddings.weight"
+    state[name] = state[name].to_sparse()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with pytest.raises(
+        ValueError, match=f"pytorch_model.bin: {name} cannot be read: TypeError"
+    ):
+        conversion.read(str(tmp_path))
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_damaged_torch_files(is_zip, tmp_path):
+    """Whatever torch raises, it is one line that names the file."""
+    theirs = _make_huggingface(_NETWORKS["mobilebert"], "encoder")
+    theirs.config.save_pretrained(tmp_path)
+    path = tmp_path / "pytorch_model.bin"
+    torch.save(theirs.state_dict(), path, _use_new_zipfile_serialization=is_zip)
+    whole = path.read_bytes()
+    generator = np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(whole[: generator.integers(len(whole))])
+        for place in generator.integers(min(3000, len(damaged) + 1), size=5):
+            damaged[place : place + 1] = bytes([generator.integers(256)])
+        path.write_bytes(damaged)
+        try:
+            conversion.read(str(tmp_path))
+        except ValueError as error:
+            refused += 1
+            assert str(tmp_path) in str(error)
+            assert "\n" not in str(error)
+    assert refused == 60
+
+
 class _Attack:
     def __reduce__(self):
         return (os.mkdir, ("attacked",))
@@ -345,7 +437,8 @@ def test_absent_keys_take_their_defaults(tmp_path):
         transformers.MobileBertConfig(num_hidden_layers=1, vocab_size=99)
     )
     model.save_pretrained(tmp_path)
-    path.write_text('{"num_hidden_layers": 1, "vocab_size": 99}')
+    fields = {"model_type": "mobilebert", "num_hidden_layers": 1}
+    path.write_text(json.dumps({**fields, "vocab_size": 99}))
     checkpoint = conversion.read(str(tmp_path))
     assert checkpoint.config == config_lib.mobilebert(
         num_hidden_layers=1, vocab_size=99, classifier_activation=True
