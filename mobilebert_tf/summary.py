@@ -33,8 +33,9 @@ _DO_LOWER_CASE = flags.DEFINE_bool(
 )
 _SEQ_LENGTH = flags.DEFINE_integer(
     "seq_length",
-    128,
-    "Tokens per sequence: of the MACs, and what texts are padded to.",
+    None,
+    "Tokens per sequence: of the MACs, and what texts are padded to; by "
+    "default 128, or all positions if there are fewer.",
 )
 _TEXT = flags.DEFINE_string(
     "text", None, "Text to run on; two of a pair are separated by a tab."

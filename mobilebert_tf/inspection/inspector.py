@@ -14,6 +14,7 @@ from mobilebert_tf.inspection import weights
 
 # BERT's, where no vocabulary says otherwise.
 _DEFAULT_PAD_ID = 0
+_DEFAULT_SEQ_LENGTH = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Options:
         vocab_file: with `checkpoint`: its vocabulary, if none lies beside it.
         lower_case: with `checkpoint`: None takes what it says.
         seq_length: tokens per sequence: of the MACs, and to which texts are
-            cut and padded.
+            cut and padded. None takes 128, or all positions if there are
+            fewer.
         text: a text, or two separated by a tab.
         text_file: file of such lines.
         num_texts: how many of them to use at most.
@@ -44,7 +46,7 @@ class Options:
     config_file: str | None = None
     vocab_file: str | None = None
     lower_case: bool | None = None
-    seq_length: int = 128
+    seq_length: int | None = None
     text: str | None = None
     text_file: str | None = None
     num_texts: int = 64
@@ -95,8 +97,13 @@ def inspect(options: Options) -> Summary:
     read = _choose_reader(options)
     examples = _read_texts(options)
     source = read(options)
+    length = options.seq_length
+    if length is None:
+        positions = source.config.max_position_embeddings
+        length = min(_DEFAULT_SEQ_LENGTH, positions)
+    source.config.check_sequence_length(length, "--seq_length")
     costs = cost.of_config(
-        source.config, options.seq_length, source.head, source.num_labels
+        source.config, length, source.head, source.num_labels
     )
     if source.model is None:
         return Summary(source, costs, None, None, None)
@@ -110,9 +117,7 @@ def inspect(options: Options) -> Summary:
         costs,
         weights.measure(source.model),
         pad_row,
-        _measure_on_texts(source, examples, options.seq_length)
-        if examples
-        else None,
+        _measure_on_texts(source, examples, length) if examples else None,
     )
 
 

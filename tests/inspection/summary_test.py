@@ -271,6 +271,15 @@ def test_number_of_texts(workspace):
     assert [e.text_a for e in summary.on_texts.examples] == ["ba de fi", "gon"]
 
 
+@pytest.mark.parametrize("preset, length", [("mobilebert", 128), (None, 12)])
+def test_default_length_is_one_that_the_network_has(workspace, preset, length):
+    source = {"preset": preset}
+    if preset is None:
+        source = {"model_dir": str(workspace / "model"), "text": "ba de fi"}
+    summary = inspector.inspect(inspector.Options(**source))
+    assert summary.cost.seq_length == length
+
+
 def test_mistakes(workspace):
     """Each is one line; nothing is written."""
     folder = str(workspace)
@@ -281,7 +290,7 @@ def test_mistakes(workspace):
         ({"preset": "micr"}, "unknown preset 'micr', expected one of "),
         (
             {"preset": "micro", "seq_length": 129},
-            "seq_length: expected 1 to max_position_embeddings=128, got 129",
+            "--seq_length: expected 1 to max_position_embeddings=128, got 129",
         ),
         ({"preset": "micro", "seq_length": 0}, "=128, got 0"),
         (
@@ -332,6 +341,7 @@ def test_mistakes(workspace):
         assert message in line
     assert result.returncode == 1
     assert result.stderr == (
-        "error: seq_length: expected 1 to max_position_embeddings=12, got 13\n"
+        "error: --seq_length: expected 1 to max_position_embeddings=12, "
+        "got 13\n"
     )
     assert not (workspace / "unwritten.json").exists()
