@@ -128,15 +128,10 @@ def export(options: Options) -> Result:
         else options.max_seq_length
     )
     trained.config.check_sequence_length(length, "max_seq_length")
-    task = glue.get_task(options.task_name or info.task_name)
+    task = _task_of(options, info)
     data_dir = files.require_directory(
         options.data_dir or info.data_dir, "data_dir"
     )
-    if task.labels != info.labels:
-        raise ValueError(
-            f"{options.model_dir} has labels {', '.join(info.labels)} but "
-            f"{task.name} has {', '.join(task.labels)}"
-        )
 
     def features(examples):
         return glue.features(examples, trained.tokenizer, length, task.labels)
@@ -273,6 +268,26 @@ def _check_options(options):
         value = getattr(options, name)
         if value < 1:
             raise ValueError(f"{name}: expected at least 1, got {value}")
+
+
+def _task_of(options, info):
+    """Returns the task to verify on; its labels are the model's."""
+    name = options.task_name or info.task_name
+    if not name:
+        raise ValueError(
+            f"{options.model_dir} names no task (converted models do not): "
+            "give --task_name and --data_dir, a task with the model's labels "
+            "to calibrate and verify on"
+        )
+    task = glue.get_task(name)
+    if task.labels != info.labels:
+        labels = ",".join(task.labels)
+        raise ValueError(
+            f"{options.model_dir} has labels {', '.join(info.labels)} but "
+            f"{task.name} has {', '.join(task.labels)}; if they mean the same, "
+            f"convert the model again with --labels={labels}"
+        )
+    return task
 
 
 def _write_vocabulary_and_labels(options, labels):

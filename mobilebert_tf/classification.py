@@ -216,11 +216,19 @@ def _load_pretrained(folder, given):
 
 
 def _task_of(config, info):
-    task_spec = glue.get_task(config.task_name or info.task_name)
+    name = config.task_name or info.task_name
+    if not name:
+        raise ValueError(
+            "the model names no task (converted models do not): give "
+            "--task_name and --data_dir"
+        )
+    task_spec = glue.get_task(name)
     if task_spec.labels != info.labels:
+        labels = ",".join(task_spec.labels)
         raise ValueError(
             f"the model has labels {', '.join(info.labels)} but "
-            f"{task_spec.name} has {', '.join(task_spec.labels)}"
+            f"{task_spec.name} has {', '.join(task_spec.labels)}; if they mean "
+            f"the same, convert the model again with --labels={labels}"
         )
     return task_spec
 

@@ -1,6 +1,5 @@
 """Small models with weights that hide nothing, for the export tests."""
 
-import dataclasses
 import os
 
 import numpy as np
@@ -124,17 +123,16 @@ def write_model_directory(
         stream.write("".join(f"{token}\n" for token in vocabulary))
     config = CONFIGS["mobilebert"]
     task_dir = os.path.join(folder, "task")
-    info = model_directory.ModelInfo(head=head, max_seq_length=SEQUENCE_LENGTH)
+    task = {}
     if head == model_directory.PRETRAINING:
         model = models.MobileBertForPreTraining(config)
         model.build_weights()
     else:
-        info = dataclasses.replace(
-            info, task_name="SST-2", labels=("0", "1"), data_dir=task_dir
-        )
+        task = dict(task_name="SST-2", labels=("0", "1"), data_dir=task_dir)
         model = make_classifier(config, num_labels=2)
         tokenizer = tokenization.WordPieceTokenizer(vocab_file)
         _write_task(task_dir, model, tokenizer)
+    info = model_directory.ModelInfo(head, SEQUENCE_LENGTH, **task)
     model_directory.write(folder, config, info, vocab_file)
     checkpoint = tf.train.Checkpoint(model=model)
     tf.train.CheckpointManager(checkpoint, folder, max_to_keep=1).save()

@@ -20,6 +20,7 @@ from export import inference_graph
 from export import quantization
 from export import report
 from mobilebert_tf import model_directory
+from mobilebert_tf.checkpoints import conversion
 from mobilebert_tf.evaluation import prediction
 
 BINARY = pathlib.Path(exporter.__file__).with_name("to_tflite.py")
@@ -318,6 +319,34 @@ def test_labels_of_another_task(own_model_dir, tmp_path):
     path.write_text(json.dumps(fields))
     with pytest.raises(ValueError, match="labels no, yes but SST-2 has 0, 1"):
         _export(own_model_dir, tmp_path)
+
+
+def test_hugging_face_fine_tune_to_tflite(model_dir, tmp_path):
+    """Converted as docs/checkpoints.md has it, it exports as before."""
+    theirs, named, ours = (str(tmp_path / name) for name in "abc")
+    conversion.convert(
+        model_dir, theirs, "auto", "huggingface", labels=("bad", "good")
+    )
+    conversion.convert(theirs, named, "auto", "mobilebert_tf")
+    with pytest.raises(ValueError, match="names no task .*give --task_name"):
+        _export(named, tmp_path)
+    task = dict(task_name="SST-2", data_dir=os.path.join(model_dir, "task"))
+    with pytest.raises(
+        ValueError, match="labels bad, good but .* again with --labels=0,1"
+    ):
+        _export(named, tmp_path, **task)
+    conversion.convert(theirs, ours, "auto", "mobilebert_tf", labels=("0", "1"))
+    converted = _export(ours, tmp_path, variants=["float32"], **task)
+    assert converted.max_seq_length == small_models.SEQUENCE_LENGTH
+    assert converted.variants[0].failures == ()
+    before = model_directory.load(model_dir).model
+    examples, _ = _dev_set(model_dir)
+    logits = [before(example)["logits"] for example in examples]
+    np.testing.assert_allclose(
+        converted.variants[0].outputs,
+        tf.nn.softmax(tf.concat(logits, 0)),
+        atol=1e-5,
+    )
 
 
 def test_missing_training_data_fails_int8_only(own_model_dir, tmp_path):
