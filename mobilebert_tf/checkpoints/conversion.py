@@ -135,14 +135,14 @@ def find_format(path: str) -> str:
     Raises:
         ValueError: if it is none of them.
     """
-    if path.endswith(tf1.ARCHIVE_SUFFIXES):
+    if tf1.is_archive(path):
         return weight_lib.TF1
     if huggingface.is_checkpoint(path):
         return weight_lib.HUGGINGFACE
     folder = path if os.path.isdir(path) else os.path.dirname(path)
     if os.path.isfile(os.path.join(folder, model_directory.INFO_FILE)):
         return weight_lib.NATIVE
-    prefix = tensorflow_files.find_prefix(path, newest=True)
+    prefix = tensorflow_files.find_prefix(path)
     if tensorflow_files.Reader(prefix).is_object_based:
         return weight_lib.GARDEN
     return weight_lib.TF1
@@ -213,16 +213,30 @@ def _expects_pooler(config, head, target_format):
 
 
 def _check_new_folder(path):
+    """Raises ValueError if no new folder can become `path`."""
     files.require_writable_directory(path, "output")
-    if os.path.isdir(path) and os.listdir(path):
+    target = os.path.realpath(path)
+    if not os.path.isdir(target):
+        return
+    if os.listdir(target):
         raise ValueError(f"--output={path}: expected a new or empty folder")
+    # It is going to be replaced.
+    if os.path.ismount(target):
+        raise ValueError(
+            f"--output={path}: expected a folder in it, got a mount point"
+        )
+    parent = os.path.dirname(target)
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"--output={path}: cannot be written: permission denied in {parent}"
+        )
 
 
 @contextlib.contextmanager
 def _new_folder(path) -> Iterator[str]:
     """Yields a folder beside `path` that becomes it if the block succeeds."""
     _check_new_folder(path)
-    target = os.path.abspath(path)
+    target = os.path.realpath(path)
     parent = os.path.dirname(target)
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(

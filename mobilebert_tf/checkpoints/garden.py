@@ -48,7 +48,7 @@ def read(path: str, options: source_lib.Options) -> checkpoint_lib.Checkpoint:
         ValueError: if a file is absent or damaged, if there is no MobileBERT
             encoder or more than one, or the config does not fit it.
     """
-    prefix = tensorflow_files.find_prefix(path, newest=True)
+    prefix = tensorflow_files.find_prefix(path)
     reader = tensorflow_files.Reader(prefix)
     if not reader.is_object_based:
         raise ValueError(

@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,18 +13,21 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _SAVE_COUNTER = "save_counter"
+_ENDING = re.compile(r"\.(index|data-\d{5}-of-\d{5})$")
 
 
-def find_prefix(path: str, newest: bool = False) -> str:
+def find_prefix(path: str) -> str:
     """Returns the prefix of the checkpoint at `path`.
 
     Args:
-        path: a prefix, or a folder that holds one checkpoint.
-        newest: of several, take the one that the file `checkpoint` names.
+        path: a prefix, one of its files, or a folder. Of several checkpoints
+            in a folder the one that its file `checkpoint` names is taken.
 
     Raises:
         ValueError: if there is none, or several; they are listed.
     """
+    given = path
+    path = _ENDING.sub("", path)
     if os.path.isfile(f"{path}.index"):
         return path
     folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
@@ -33,17 +37,28 @@ def find_prefix(path: str, newest: bool = False) -> str:
     if not os.path.isdir(path):
         there = f"its folder has {shown}" if present else "no such file"
         raise ValueError(
-            f"--input={path}: no checkpoint ({path}.index) found: {there}"
+            f"--input={given}: no checkpoint ({path}.index) found: {there}"
         )
-    if newest and tf.train.latest_checkpoint(path):
-        return tf.train.latest_checkpoint(path)
     if not present:
         raise ValueError(f"--input={path}: no checkpoint (*.index) found")
+    newest = _newest(path)
+    if newest in present:
+        return newest
     if len(present) > 1:
         raise ValueError(
             f"--input={path}: several checkpoints, give one: {shown}"
         )
     return present[0]
+
+
+def _newest(folder):
+    """Returns what the file `checkpoint` names, as a file of this folder.
+
+    The folder may have been moved since.
+    """
+    state = tf.train.get_checkpoint_state(folder)
+    name = state.model_checkpoint_path if state else ""
+    return os.path.join(folder, os.path.basename(name))
 
 
 @contextlib.contextmanager

@@ -25,7 +25,8 @@ from mobilebert_tf.checkpoints import weight as weight_lib
 from mobilebert_tf.modeling import config as config_lib
 
 CHECKPOINT_NAME = "mobilebert_variables.ckpt"
-ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+_ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+_CHUNK = 1 << 20
 
 _WANTED_FILE = re.compile(
     r".*\.(index|data-\d{5}-of-\d{5})|bert_config\.json|vocab\.txt|checkpoint"
@@ -46,11 +47,17 @@ _QUANTISATION_NOTE = (
 )
 
 
+def is_archive(path: str) -> bool:
+    """Returns whether `path` looks like an archive, if not like a folder."""
+    return path.endswith(_ARCHIVE_SUFFIXES) and not os.path.isdir(path)
+
+
 def read(path: str, options: source_lib.Options) -> checkpoint_lib.Checkpoint:
     """Reads a TF1 checkpoint.
 
     Args:
-        path: the published archive, its folder, or a checkpoint prefix.
+        path: the published archive, its folder (of several checkpoints the
+            newest), or a checkpoint prefix.
         options: see source.Options; `scope` "teacher" reads the teacher of a
             distillation checkpoint.
 
@@ -148,7 +155,7 @@ def _unpacked(path) -> Iterator[str]:
     Folders, links and paths in the archive are not followed, so it cannot
     write elsewhere.
     """
-    if not path.endswith(ARCHIVE_SUFFIXES):
+    if not is_archive(path):
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -158,9 +165,17 @@ def _unpacked(path) -> Iterator[str]:
                     name = os.path.basename(member.name)
                     if member.isfile() and _WANTED_FILE.fullmatch(name):
                         _unpack(archive, member, folder, path)
+                # The checksum of the compression stands behind the last byte.
+                while archive.fileobj.read(_CHUNK):
+                    pass
         except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
             raise ValueError(f"--input={path}: {error}") from error
-        yield folder
+        try:
+            yield folder
+        except ValueError as error:
+            # The user has never seen the temporary folder.
+            message = str(error).replace(folder, path)
+            raise ValueError(message) from error
 
 
 def _unpack(archive, member, folder, path):

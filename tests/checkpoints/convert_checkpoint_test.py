@@ -1,5 +1,6 @@
 """The binary, and files that are not what they should be."""
 
+import functools
 import json
 import os
 import shutil
@@ -109,6 +110,37 @@ def test_output_must_be_new(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="--output=.* no directory"):
         conversion.convert(source, str(tmp_path / "file"), "auto", "tf1")
+
+
+def test_output_through_a_link(tmp_path):
+    source = _write(tmp_path / "a", "tf1")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "b").mkdir()
+    (tmp_path / "b").symlink_to(tmp_path / "disk" / "b")
+    conversion.convert(source, str(tmp_path / "b"), "auto", "huggingface")
+    assert (tmp_path / "b").is_symlink()
+    assert "config.json" in os.listdir(tmp_path / "disk" / "b")
+    assert os.listdir(tmp_path / "disk") == ["b"]
+
+
+def test_output_that_cannot_be_replaced(tmp_path, monkeypatch):
+    """Told before anything is read: the source does not even exist."""
+    target = tmp_path / "parent" / "b"
+    target.mkdir(parents=True)
+    convert = functools.partial(
+        conversion.convert, "absent", str(target), "tf1", "garden"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, "ismount", lambda path: path == str(target))
+        with pytest.raises(ValueError, match=f"={target}: .* a mount point"):
+            convert()
+    monkeypatch.setattr(  # the superuser may write to any folder
+        os, "access", lambda path, mode: path != str(target.parent)
+    )
+    with pytest.raises(
+        ValueError, match=f"={target}: .* permission denied in {target.parent}"
+    ):
+        convert()
 
 
 def test_nothing_is_left_of_a_failed_conversion(tmp_path):

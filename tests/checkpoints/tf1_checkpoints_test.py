@@ -1,6 +1,7 @@
 """TF1 checkpoints as TensorFlow 1's own Saver writes them."""
 
 import dataclasses
+import gzip
 import io
 import json
 import os
@@ -239,6 +240,42 @@ def test_damaged_archives(tmp_path):
     assert conversion.read(path).head == "pretraining"
 
 
+def test_archive_of_a_wrong_checksum(tmp_path):
+    """Bits that leave the archive readable; only gzip's checksum tells."""
+    path = _pack(_save(tmp_path / "a", _values()), tmp_path / "a.tar.gz")
+    packed = gzip.compress(gzip.decompress((tmp_path / path).read_bytes()), 0)
+    (tmp_path / path).write_bytes(packed)
+    assert conversion.read(path).vocabulary == networks.VOCABULARY
+    assert packed.count(b"[UNK]") == 1
+    (tmp_path / path).write_bytes(packed.replace(b"[UNK]", b"[UNL]"))
+    with pytest.raises(ValueError, match=f"--input={path}: CRC check failed"):
+        conversion.read(path)
+
+
+def test_messages_name_the_archive(tmp_path):
+    """Not the temporary folder that it is unpacked to."""
+    folder = tmp_path / "a"
+    path = str(tmp_path / "a.tar.gz")
+    _save(folder, _values())
+    (data,) = folder.glob("*.data*")
+    whole = data.read_bytes()
+    data.write_bytes(whole[:1000])
+    _pack(folder, path)
+    with pytest.raises(
+        ValueError, match=f"^{path}/mobilebert_variables.ckpt: not a whole"
+    ):
+        conversion.read(path)
+    (folder / "bert_config.json").write_text("{")
+    data.write_bytes(whole)
+    _pack(folder, path)
+    with pytest.raises(ValueError, match=f"^{path}/bert_config.json: not JSON"):
+        conversion.read(path)
+    (folder / "mobilebert_variables.ckpt.index").unlink()
+    _pack(folder, path)
+    with pytest.raises(ValueError, match=f"^--input={path}: no checkpoint"):
+        conversion.read(path)
+
+
 def test_config_and_vocabulary_from_elsewhere(tmp_path):
     folder = _save(tmp_path / "a", _values())
     for name in ("bert_config.json", "vocab.txt"):
@@ -273,6 +310,42 @@ def test_several_checkpoints_are_listed(tmp_path):
     networks.assert_same_values(conversion.read(prefix).values, values)
     with pytest.raises(ValueError, match="its folder has model.ckpt-0, model"):
         conversion.read(os.path.join(folder, "mobilebert.ckpt"), "tf1")
+
+
+def _name_newest(folder, name):
+    """Writes the file `checkpoint` as the official fine-tuning does."""
+    with open(os.path.join(folder, "checkpoint"), "w") as stream:
+        stream.write(f'model_checkpoint_path: "{name}"\n')
+
+
+@pytest.mark.parametrize("written", ["", "/gone/runs/sst2/"])
+def test_newest_of_several_is_taken(written, tmp_path):
+    """Wherever the run wrote its files: the folder may have been moved."""
+    values = {n: _values(seed=n) for n in (0, 9, 10)}
+    for n, tensors in values.items():
+        folder = _save(tmp_path / "a", tensors, name=f"model.ckpt-{n}")
+    _name_newest(folder, f"{written}model.ckpt-9")
+    for path in (folder, _pack(folder, tmp_path / "a.tar.gz")):
+        networks.assert_same_values(conversion.read(path).values, values[9])
+    _name_newest(folder, "model.ckpt-11")
+    with pytest.raises(ValueError, match="several checkpoints, give one"):
+        conversion.read(folder)
+
+
+@pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
+def test_files_of_a_checkpoint_as_input(ending, tmp_path):
+    values = _values()
+    folder = _save(tmp_path / "a", values)
+    path = os.path.join(folder, f"mobilebert_variables.ckpt.{ending}")
+    networks.assert_same_values(conversion.read(path).values, values)
+    with pytest.raises(ValueError, match=f"--input={folder}/b.{ending}: no ch"):
+        conversion.read(os.path.join(folder, f"b.{ending}"))
+
+
+def test_folder_that_is_called_as_an_archive(tmp_path):
+    values = _values()
+    path = _save(tmp_path / "released.tar.gz", values)
+    networks.assert_same_values(conversion.read(path).values, values)
 
 
 def test_written_files_are_the_published_ones(tmp_path):
@@ -406,7 +479,10 @@ class TestWrongVariables:
 
     def test_pooler_that_the_config_promises(self, tmp_path):
         config = dataclasses.replace(_CONFIG, classifier_activation=True)
-        with pytest.raises(ValueError, match="pooler/dense/kernel is missing"):
+        with pytest.raises(
+            ValueError,
+            match="pooler/dense/kernel is missing.*; classifier_activation",
+        ):
             self._read(tmp_path, _values(), config)
 
     def test_incomplete_head(self, tmp_path):
