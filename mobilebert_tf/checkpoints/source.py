@@ -256,7 +256,7 @@ def _pooler_hint(source, name):
     if name not in map(source.locate, keys):
         return ""
     stated = str(source.config.classifier_activation).lower()
-    return f"; classifier_activation is {stated}, but the pooler depends on it"
+    return f" (its classifier_activation is {stated})"
 
 
 def _account_for_rest(source, own, used, head):

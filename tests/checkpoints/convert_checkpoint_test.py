@@ -10,6 +10,8 @@ import sys
 import networks
 import pytest
 
+from mobilebert_tf import classification
+from mobilebert_tf import experiments
 from mobilebert_tf import model_directory
 from mobilebert_tf.checkpoints import conversion
 
@@ -141,6 +143,26 @@ def test_output_that_cannot_be_replaced(tmp_path, monkeypatch):
         ValueError, match=f"={target}: .* permission denied in {target.parent}"
     ):
         convert()
+
+
+@pytest.mark.parametrize(
+    "task, message",
+    [
+        ("", "the model names no task .*: give --task_name and --data_dir"),
+        ("SST-2", "labels label 0, label 1 but .* again with --labels=0,1"),
+    ],
+)
+def test_evaluation_of_a_converted_classifier(task, message, tmp_path):
+    """It says how the model gets a task and the labels of its data."""
+    checkpoint = networks.make_checkpoint(
+        _CONFIG, "sequence_classification", labels=2
+    )
+    path = str(tmp_path / "own")
+    conversion.write(checkpoint, path, "mobilebert_tf")
+    params = experiments.classification()
+    params.task.task_name = task
+    with pytest.raises(ValueError, match=message):
+        classification.run(params, path, do_train=False, do_eval=True)
 
 
 def test_nothing_is_left_of_a_failed_conversion(tmp_path):

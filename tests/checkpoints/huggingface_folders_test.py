@@ -257,7 +257,7 @@ def test_wrong_classifier_activation_is_named(
 ):
     path = _write(tmp_path / "a", "pretraining", networks.CONFIGS[network])
     _edit(tmp_path / "a" / "config.json", classifier_activation=stated)
-    expected = f"{message}.*; classifier_activation is {str(stated).lower()}"
+    expected = f"{message}.*its classifier_activation is {str(stated).lower()}"
     with pytest.raises(ValueError, match=expected):
         conversion.read(path)
 

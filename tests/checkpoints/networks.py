@@ -1,6 +1,12 @@
 """Small networks and checkpoints with weights that hide nothing."""
 
+import dataclasses
+import os
+import pathlib
+import tarfile
+
 import numpy as np
+import tensorflow as tf
 
 from mobilebert_tf import model_directory
 from mobilebert_tf.checkpoints import checkpoint as checkpoint_lib
@@ -41,6 +47,8 @@ CONFIGS = {
         **{**SIZES, "embedding_size": None}, normalization_type="no_norm"
     ),
 }
+# Graphs of TensorFlow 1 take their time for each variable.
+SHALLOW = dataclasses.replace(CONFIGS["mobilebert"], num_hidden_layers=1)
 
 
 def make_info(
@@ -89,6 +97,33 @@ def make_value(name, shape, generator) -> np.ndarray:
     else:
         values = generator.normal(0.0, 0.5, shape)
     return values.astype(np.float32)
+
+
+def save_tf1(
+    folder: pathlib.Path,
+    values: dict[str, np.ndarray],
+    config: config_lib.MobileBertConfig = SHALLOW,
+    name: str = "mobilebert_variables.ckpt",
+) -> str:
+    """Writes `values` with the op that TensorFlow 1's Saver runs."""
+    folder.mkdir(exist_ok=True)
+    tf.raw_ops.SaveV2(
+        prefix=str(folder / name),
+        tensor_names=list(values),
+        shape_and_slices=[""] * len(values),
+        tensors=list(values.values()),
+    )
+    config.to_json_file(str(folder / "bert_config.json"))
+    (folder / "vocab.txt").write_bytes(VOCABULARY)
+    return str(folder)
+
+
+def pack(folder: str, path: pathlib.Path, prefix: str = "uncased_L-24/") -> str:
+    """Packs the files of a folder as the published archive; returns `path`."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name in sorted(os.listdir(folder)):
+            archive.add(os.path.join(folder, name), prefix + name)
+    return str(path)
 
 
 def assert_same_values(actual: dict, expected: dict) -> None:

@@ -1,11 +1,8 @@
 """TF1 checkpoints as TensorFlow 1's own Saver writes them."""
 
 import dataclasses
-import gzip
-import io
 import json
 import os
-import tarfile
 
 import networks
 import numpy as np
@@ -15,33 +12,13 @@ import tensorflow as tf
 from mobilebert_tf.checkpoints import conversion
 from mobilebert_tf.checkpoints import names
 
-
-def _shallow(name):
-    return dataclasses.replace(networks.CONFIGS[name], num_hidden_layers=1)
-
-
-# Graphs of TensorFlow 1 take their time for each variable.
-_CONFIG = _shallow("mobilebert")
-_POOLER = _shallow("pooler")
-
-
-def _save(folder, values, config=_CONFIG, name="mobilebert_variables.ckpt"):
-    """Writes `values` with the op that TensorFlow 1's Saver runs."""
-    folder.mkdir(exist_ok=True)
-    tf.raw_ops.SaveV2(
-        prefix=str(folder / name),
-        tensor_names=list(values),
-        shape_and_slices=[""] * len(values),
-        tensors=list(values.values()),
-    )
-    config.to_json_file(str(folder / "bert_config.json"))
-    (folder / "vocab.txt").write_bytes(networks.VOCABULARY)
-    return str(folder)
+_CONFIG = networks.SHALLOW
+_POOLER = dataclasses.replace(networks.CONFIGS["pooler"], num_hidden_layers=1)
 
 
 def _train_and_save(folder, values, config=_CONFIG):
     """Writes `values` as variables of a graph, with a Saver."""
-    path = _save(folder, {"replaced": np.zeros(1)}, config)
+    path = networks.save_tf1(folder, {"replaced": np.zeros(1)}, config)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         variables = [
             tf.compat.v1.get_variable(key, initializer=value)
@@ -100,7 +77,9 @@ def _training_variables(values):
 def test_distillation_checkpoint(tmp_path):
     """A student, its teacher, optimizer slots and distillation norms."""
     student = _values()
-    teacher_config = _shallow("teacher")
+    teacher_config = dataclasses.replace(
+        networks.CONFIGS["teacher"], num_hidden_layers=1
+    )
     teacher = _values(teacher_config, "masked_lm", "teacher/", seed=1)
     pooler = {
         "teacher/bert/pooler/dense/kernel": np.eye(24, dtype=np.float32),
@@ -184,100 +163,8 @@ def test_quantisation_aware_checkpoint(mask, tmp_path):
     assert all('attention_mask_type "multiplicative"' in n for n in notes)
 
 
-def _pack(folder, path, prefix="uncased_L-24/"):
-    with tarfile.open(path, "w:gz") as archive:
-        for name in sorted(os.listdir(folder)):
-            archive.add(os.path.join(folder, name), prefix + name)
-    return str(path)
-
-
-def test_archive_folder_and_prefix_are_the_same(tmp_path):
-    values = _values()
-    folder = _save(tmp_path / "a", values)
-    archive = _pack(folder, tmp_path / "released.tar.gz")
-    for path in (
-        archive,
-        folder,
-        os.path.join(folder, "mobilebert_variables.ckpt"),
-    ):
-        checkpoint = conversion.read(path, "auto")
-        networks.assert_same_values(checkpoint.values, values)
-        assert checkpoint.vocabulary == networks.VOCABULARY
-
-
-def test_archive_cannot_write_elsewhere(tmp_path):
-    folder = _save(tmp_path / "a", _values())
-    path = _pack(folder, tmp_path / "a.tar.gz", prefix="../../")
-    assert conversion.read(path).head == "pretraining"
-    link = tarfile.TarInfo("x/vocab.txt")
-    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-    os.remove(os.path.join(folder, "vocab.txt"))
-    with tarfile.open(tmp_path / "b.tar.gz", "w:gz") as archive:
-        archive.addfile(link)
-        for name in os.listdir(folder):
-            archive.add(os.path.join(folder, name), name)
-    assert conversion.read(str(tmp_path / "b.tar.gz")).vocabulary is None
-
-
-def test_damaged_archives(tmp_path):
-    folder = _save(tmp_path / "a", _values())
-    path = _pack(folder, tmp_path / "a.tar.gz")
-    data = (tmp_path / "a.tar.gz").read_bytes()
-    (tmp_path / "cut.tar.gz").write_bytes(data[: len(data) // 2])
-    flipped = bytes(byte ^ 255 for byte in data[100:-100])
-    (tmp_path / "bits.tar.gz").write_bytes(data[:100] + flipped + data[-100:])
-    (tmp_path / "text.tar.gz").write_text("no archive")
-    for name in ("cut", "bits", "text", "absent"):
-        broken = str(tmp_path / f"{name}.tar.gz")
-        with pytest.raises(ValueError, match=f"--input={broken}: ."):
-            conversion.read(broken)
-    with tarfile.open(tmp_path / "twice.tar", "w") as archive:
-        for prefix in ("x", "y"):
-            info = tarfile.TarInfo(f"{prefix}/vocab.txt")
-            archive.addfile(info, io.BytesIO())
-    with pytest.raises(ValueError, match="holds vocab.txt twice"):
-        conversion.read(str(tmp_path / "twice.tar"))
-    assert conversion.read(path).head == "pretraining"
-
-
-def test_archive_of_a_wrong_checksum(tmp_path):
-    """Bits that leave the archive readable; only gzip's checksum tells."""
-    path = _pack(_save(tmp_path / "a", _values()), tmp_path / "a.tar.gz")
-    packed = gzip.compress(gzip.decompress((tmp_path / path).read_bytes()), 0)
-    (tmp_path / path).write_bytes(packed)
-    assert conversion.read(path).vocabulary == networks.VOCABULARY
-    assert packed.count(b"[UNK]") == 1
-    (tmp_path / path).write_bytes(packed.replace(b"[UNK]", b"[UNL]"))
-    with pytest.raises(ValueError, match=f"--input={path}: CRC check failed"):
-        conversion.read(path)
-
-
-def test_messages_name_the_archive(tmp_path):
-    """Not the temporary folder that it is unpacked to."""
-    folder = tmp_path / "a"
-    path = str(tmp_path / "a.tar.gz")
-    _save(folder, _values())
-    (data,) = folder.glob("*.data*")
-    whole = data.read_bytes()
-    data.write_bytes(whole[:1000])
-    _pack(folder, path)
-    with pytest.raises(
-        ValueError, match=f"^{path}/mobilebert_variables.ckpt: not a whole"
-    ):
-        conversion.read(path)
-    (folder / "bert_config.json").write_text("{")
-    data.write_bytes(whole)
-    _pack(folder, path)
-    with pytest.raises(ValueError, match=f"^{path}/bert_config.json: not JSON"):
-        conversion.read(path)
-    (folder / "mobilebert_variables.ckpt.index").unlink()
-    _pack(folder, path)
-    with pytest.raises(ValueError, match=f"^--input={path}: no checkpoint"):
-        conversion.read(path)
-
-
 def test_config_and_vocabulary_from_elsewhere(tmp_path):
-    folder = _save(tmp_path / "a", _values())
+    folder = networks.save_tf1(tmp_path / "a", _values())
     for name in ("bert_config.json", "vocab.txt"):
         os.rename(os.path.join(folder, name), tmp_path / name)
     with pytest.raises(ValueError, match="no bert_config.json beside it; give"):
@@ -300,8 +187,8 @@ def test_config_and_vocabulary_from_elsewhere(tmp_path):
 
 def test_several_checkpoints_are_listed(tmp_path):
     values = _values()
-    folder = _save(tmp_path / "a", values, name="model.ckpt-0")
-    _save(tmp_path / "a", values, name="model.ckpt-9")
+    folder = networks.save_tf1(tmp_path / "a", values, name="model.ckpt-0")
+    networks.save_tf1(tmp_path / "a", values, name="model.ckpt-9")
     with pytest.raises(
         ValueError, match="several .* model.ckpt-0, model.ckpt-9"
     ):
@@ -323,9 +210,11 @@ def test_newest_of_several_is_taken(written, tmp_path):
     """Wherever the run wrote its files: the folder may have been moved."""
     values = {n: _values(seed=n) for n in (0, 9, 10)}
     for n, tensors in values.items():
-        folder = _save(tmp_path / "a", tensors, name=f"model.ckpt-{n}")
+        folder = networks.save_tf1(
+            tmp_path / "a", tensors, name=f"model.ckpt-{n}"
+        )
     _name_newest(folder, f"{written}model.ckpt-9")
-    for path in (folder, _pack(folder, tmp_path / "a.tar.gz")):
+    for path in (folder, networks.pack(folder, tmp_path / "a.tar.gz")):
         networks.assert_same_values(conversion.read(path).values, values[9])
     _name_newest(folder, "model.ckpt-11")
     with pytest.raises(ValueError, match="several checkpoints, give one"):
@@ -335,7 +224,7 @@ def test_newest_of_several_is_taken(written, tmp_path):
 @pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
 def test_files_of_a_checkpoint_as_input(ending, tmp_path):
     values = _values()
-    folder = _save(tmp_path / "a", values)
+    folder = networks.save_tf1(tmp_path / "a", values)
     path = os.path.join(folder, f"mobilebert_variables.ckpt.{ending}")
     networks.assert_same_values(conversion.read(path).values, values)
     with pytest.raises(ValueError, match=f"--input={folder}/b.{ending}: no ch"):
@@ -344,7 +233,7 @@ def test_files_of_a_checkpoint_as_input(ending, tmp_path):
 
 def test_folder_that_is_called_as_an_archive(tmp_path):
     values = _values()
-    path = _save(tmp_path / "released.tar.gz", values)
+    path = networks.save_tf1(tmp_path / "released.tar.gz", values)
     networks.assert_same_values(conversion.read(path).values, values)
 
 
@@ -378,7 +267,7 @@ class TestAskedForHeads:
 
     def test_less_than_there_is(self, tmp_path):
         values = _values()
-        path = _save(tmp_path / "a", values)
+        path = networks.save_tf1(tmp_path / "a", values)
         checkpoint = conversion.read(path, head="masked_lm")
         assert checkpoint.accounting.ignored == {
             "not part of the head masked_lm": (
@@ -392,7 +281,7 @@ class TestAskedForHeads:
         }
 
     def test_another(self, tmp_path):
-        path = _save(tmp_path / "a", _values())
+        path = networks.save_tf1(tmp_path / "a", _values())
         labels = ("a", "b", "c", "d", "e")
         read = [
             conversion.read(path, head="token_classification", labels=labels)
@@ -412,7 +301,9 @@ class TestAskedForHeads:
 
     def test_pooler_that_the_source_lacks(self, tmp_path):
         config = _POOLER
-        path = _save(tmp_path / "a", _values(config, "masked_lm"), config)
+        path = networks.save_tf1(
+            tmp_path / "a", _values(config, "masked_lm"), config
+        )
         checkpoint = conversion.read(path, head="next_sentence")
         assert checkpoint.accounting.initialised == (
             "bert/pooler/dense/kernel",
@@ -423,7 +314,7 @@ class TestAskedForHeads:
 
     def test_default_and_given_label_names(self, tmp_path):
         values = _values(head="sequence_classification")
-        path = _save(tmp_path / "a", values)
+        path = networks.save_tf1(tmp_path / "a", values)
         assert conversion.read(path).labels == ("LABEL_0", "LABEL_1", "LABEL_2")
         labels = ("no", "maybe", "yes")
         assert conversion.read(path, labels=labels).labels == labels
@@ -437,7 +328,9 @@ class TestWrongVariables:
     """The config must describe the encoder, whole."""
 
     def _read(self, tmp_path, values, config=_CONFIG):
-        return conversion.read(_save(tmp_path / "a", values, config))
+        return conversion.read(
+            networks.save_tf1(tmp_path / "a", values, config)
+        )
 
     def test_missing(self, tmp_path):
         values = _values()
@@ -481,7 +374,7 @@ class TestWrongVariables:
         config = dataclasses.replace(_CONFIG, classifier_activation=True)
         with pytest.raises(
             ValueError,
-            match="pooler/dense/kernel is missing.*; classifier_activation",
+            match="pooler/dense/kernel is missing.*its classifier_activation",
         ):
             self._read(tmp_path, _values(), config)
 
