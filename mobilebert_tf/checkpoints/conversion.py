@@ -223,7 +223,8 @@ def _check_new_folder(path):
     # It is going to be replaced.
     if os.path.ismount(target):
         raise ValueError(
-            f"--output={path}: expected a folder in it, got a mount point"
+            f"--output={path}: a mount point cannot be replaced; give a folder "
+            "in it"
         )
     parent = os.path.dirname(target)
     if not os.access(parent, os.W_OK | os.X_OK):

@@ -134,7 +134,7 @@ def test_output_that_cannot_be_replaced(tmp_path, monkeypatch):
     )
     with monkeypatch.context() as patch:
         patch.setattr(os.path, "ismount", lambda path: path == str(target))
-        with pytest.raises(ValueError, match=f"={target}: .* a mount point"):
+        with pytest.raises(ValueError, match=f"={target}: a mount point"):
             convert()
     monkeypatch.setattr(  # the superuser may write to any folder
         os, "access", lambda path, mode: path != str(target.parent)
