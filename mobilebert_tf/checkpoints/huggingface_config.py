@@ -77,14 +77,15 @@ def read(path: str) -> HuggingFaceConfig:
             another kind of model, or a value is not what MobileBERT can have.
     """
     fields = beside.read_json(path)
-    if "model_type" not in fields:
+    # transformers reads a config.json without it too.
+    model_type = fields.get("model_type")
+    if model_type is None and os.path.basename(path) != CONFIG_FILE:
         # Most keys of a bert_config.json are the same, "gelu" is another.
         raise ValueError(
             f"{path}: no model_type: expected Hugging Face's {CONFIG_FILE}, "
             "not a bert_config.json"
         )
-    model_type = fields["model_type"]
-    if model_type != _MODEL_TYPE:
+    if model_type not in (None, _MODEL_TYPE):
         raise ValueError(
             f"{path}: model_type: expected {_MODEL_TYPE!r}, got {model_type!r}"
         )

@@ -431,14 +431,18 @@ def test_their_tokenizer_loads_our_vocabulary(lower_case, tmp_path):
     assert checkpoint.lower_case is lower_case
 
 
-def test_absent_keys_take_their_defaults(tmp_path):
+@pytest.mark.parametrize("kind", [{"model_type": "mobilebert"}, {}])
+def test_absent_keys_take_their_defaults(kind, tmp_path):
+    """Also in a config.json without model_type, which theirs reads."""
     path = tmp_path / "config.json"
     model = transformers.MobileBertModel(
         transformers.MobileBertConfig(num_hidden_layers=1, vocab_size=99)
     )
     model.save_pretrained(tmp_path)
-    fields = {"model_type": "mobilebert", "num_hidden_layers": 1}
-    path.write_text(json.dumps({**fields, "vocab_size": 99}))
+    fields = {**kind, "num_hidden_layers": 1, "vocab_size": 99}
+    path.write_text(json.dumps(fields))
+    again = transformers.MobileBertConfig.from_pretrained(tmp_path)
+    assert again.classifier_activation
     checkpoint = conversion.read(str(tmp_path))
     assert checkpoint.config == config_lib.mobilebert(
         num_hidden_layers=1, vocab_size=99, classifier_activation=True
