@@ -9,6 +9,7 @@ import sys
 
 import networks
 import pytest
+import small_networks
 
 from mobilebert_tf import classification
 from mobilebert_tf import experiments
@@ -58,8 +59,8 @@ def test_binary_converts_reports_and_makes_a_usable_model(tmp_path):
     assert len(report["loaded"]) == _NUM_WEIGHTS
     trained = model_directory.load(target)
     expected = conversion.build_model(conversion.read(source))
-    inputs = networks.make_inputs(_CONFIG)
-    networks.assert_close(
+    inputs = small_networks.make_inputs(_CONFIG)
+    small_networks.assert_close(
         trained.model(inputs)["masked_lm_logits"],
         expected(inputs)["masked_lm_logits"],
     )

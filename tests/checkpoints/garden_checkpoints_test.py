@@ -8,6 +8,7 @@ import sys
 import networks
 import numpy as np
 import pytest
+import small_networks
 import tensorflow as tf
 import tf_keras
 from official.nlp.modeling import layers
@@ -65,7 +66,7 @@ def _make_pretrainer(config, inner_dim=0):
         customized_masked_lm=_make_masked_lm(config, encoder),
         classification_heads=[head],
     )
-    inputs = networks.make_inputs(config)
+    inputs = small_networks.make_inputs(config)
     pretrainer({**inputs, "masked_lm_positions": np.zeros([4, 2], np.int32)})
     return pretrainer
 
@@ -107,7 +108,7 @@ def _save(folder, config, **items):
 
 def _outputs(head, model, config):
     """Returns what the head computes, by the Garden or by ours."""
-    outputs = model(networks.make_inputs(config))
+    outputs = model(small_networks.make_inputs(config))
     names = {
         "encoder": ("sequence_output", "pooled_output"),
         "pretraining": ("sequence_output",),
@@ -140,7 +141,7 @@ def test_encoder_of_the_garden(network, item, tmp_path):
         _outputs("encoder", garden, config),
         strict=True,
     ):
-        networks.assert_close(actual, expected)
+        small_networks.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("head", list(_MODELS)[1:])
@@ -156,11 +157,11 @@ def test_model_of_the_garden(head, tmp_path):
         _outputs(head, garden, config),
         strict=True,
     ):
-        networks.assert_close(actual, expected)
+        small_networks.assert_close(actual, expected)
 
 
 def _masked_lm_logits(pretrainer, config):
-    inputs = networks.make_inputs(config)
+    inputs = small_networks.make_inputs(config)
     positions = tf.constant([[1, 3]] * 4, tf.int32)
     outputs = pretrainer.encoder_network(inputs)
     return pretrainer.masked_lm(
@@ -183,7 +184,7 @@ def test_checkpoint_items_of_the_garden_pretrainer(tmp_path):
     ]
     expected, inputs = _masked_lm_logits(garden, config)
     actual = conversion.build_model(checkpoint)(inputs)["masked_lm_logits"]
-    networks.assert_close(actual, expected)
+    small_networks.assert_close(actual, expected)
 
 
 def test_training_checkpoint_of_the_garden(tmp_path):
@@ -238,7 +239,7 @@ def test_garden_encoder_restores_ours(network, item, tmp_path):
         _outputs("encoder", ours, config),
         strict=True,
     ):
-        networks.assert_close(actual, expected)
+        small_networks.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("head", list(_MODELS)[1:])
@@ -261,7 +262,7 @@ def test_garden_model_restores_ours(head, tmp_path):
         _outputs(head, ours, config),
         strict=True,
     ):
-        networks.assert_close(actual, expected)
+        small_networks.assert_close(actual, expected)
 
 
 def test_garden_pretraining_items_restore_ours(tmp_path):
@@ -280,7 +281,7 @@ def test_garden_pretraining_items_restore_ours(tmp_path):
     )
     actual, inputs = _masked_lm_logits(garden, config)
     expected = conversion.build_model(checkpoint)(inputs)["masked_lm_logits"]
-    networks.assert_close(actual, expected)
+    small_networks.assert_close(actual, expected)
 
 
 def test_several_encoders_need_a_scope(tmp_path):

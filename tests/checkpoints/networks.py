@@ -6,6 +6,7 @@ import pathlib
 import tarfile
 
 import numpy as np
+import small_networks
 import tensorflow as tf
 
 from mobilebert_tf import model_directory
@@ -18,15 +19,7 @@ VOCABULARY = "".join(
     f"{token}\n" for token in (*_TOKENS, *(f"w{i}" for i in range(33)))
 ).encode()
 
-SIZES = dict(
-    vocab_size=40,
-    hidden_size=24,
-    embedding_size=8,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=20,
-    max_position_embeddings=12,
-)
+SIZES = small_networks.SIZES
 _STUDENT = dict(SIZES, intra_bottleneck_size=12)
 
 CONFIGS = {
@@ -135,28 +128,3 @@ def assert_same_values(actual: dict, expected: dict) -> None:
         np.testing.assert_array_equal(
             actual[name].view(np.uint32), value.view(np.uint32), err_msg=name
         )
-
-
-def make_inputs(config, count: int = 4, length: int = 10) -> dict:
-    """Returns int32 ids, mask and types [count, length]; some padded."""
-    generator = np.random.default_rng(1)
-    lengths = generator.integers(length // 2, length, count)[:, np.newaxis]
-    lengths[0] = length
-    positions = np.arange(length)[np.newaxis]
-    mask = positions < lengths
-    types = (positions >= lengths // 2) & mask
-    return {
-        "input_word_ids": generator.integers(
-            0, config.vocab_size, [count, length]
-        ).astype(np.int32),
-        "input_mask": mask.astype(np.int32),
-        "input_type_ids": types.astype(np.int32),
-    }
-
-
-def assert_close(actual, expected, tolerance: float = 1e-4) -> None:
-    """Asserts that the largest error is small beside the largest value."""
-    actual, expected = np.asarray(actual), np.asarray(expected)
-    assert actual.shape == expected.shape
-    error = np.max(np.abs(actual - expected)) / np.max(np.abs(expected))
-    assert error <= tolerance

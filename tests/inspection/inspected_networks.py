@@ -1,18 +1,11 @@
 """Small networks of every structure, and texts for them."""
 
 import numpy as np
+import small_networks
 
 from mobilebert_tf.modeling import config as config_lib
 
-_SIZES = dict(
-    vocab_size=40,
-    hidden_size=24,
-    embedding_size=8,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=20,
-    max_position_embeddings=12,
-)
+_SIZES = small_networks.SIZES
 _STUDENT = dict(_SIZES, intra_bottleneck_size=12)
 
 CONFIGS = {
