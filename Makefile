@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/installed
 PARITY_INSTALLED := $(VENV)/installed_parity
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: install demo test test-parity lint clean
+.PHONY: install demo test test-slow test-parity lint clean
 
 install: $(INSTALLED)
 
@@ -15,6 +15,10 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest
+
+# Whole runs of many processes or steps, which `make test` leaves out.
+test-slow: $(INSTALLED)
+	$(VENV)/bin/python -m pytest -m slow
 
 # Against Hugging Face's PyTorch MobileBERT, which `make test` does without.
 test-parity: $(PARITY_INSTALLED)
