@@ -26,6 +26,9 @@ FORMATS = (AUTO, SENTENCES, BOOK)
 # Empty lines that begin a new document, by format.
 EMPTY_LINES_BETWEEN_DOCUMENTS = {SENTENCES: 1, BOOK: 3}
 
+# Read at a time.
+_BLOCK_BYTES = 2**18
+
 # `auto` looks at this many lines. Hard-wrapped text has short lines that mostly
 # stop in the middle of a sentence.
 _LINES_EXAMINED = 2000
@@ -130,37 +133,51 @@ def guess_format(lines: Iterable[str]) -> tuple[str, str]:
     )
 
 
+def raw_lines(path: str, start: int = 0) -> Iterator[bytes]:
+    """Yields the lines of a file from byte `start` on, ends included.
+
+    Iterating over a tf.io.gfile.GFile drops carriage returns, so that
+    offsets into the file cannot be told.
+    """
+    rest = b""
+    with tf.io.gfile.GFile(path, "rb") as stream:
+        stream.seek(start)
+        while block := stream.read(_BLOCK_BYTES):
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
+                yield line + b"\n"
+    if rest:
+        yield rest
+
+
 def _read_lines(path, start=0, end=None):
     """Yields the lines without surrounding white space."""
     offset = start
-    with tf.io.gfile.GFile(path, "rb") as stream:
-        stream.seek(start)
-        for line in stream:
-            if end is not None and offset >= end:
-                break
-            try:
-                decoded = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}: got byte 0x{line[error.start]:02x} at offset "
-                    f"{offset + error.start} (line "
-                    f"{_line_number(path, offset)}), expected UTF-8 text"
-                ) from error
-            if not offset:
-                decoded = decoded.removeprefix("\ufeff")
-            offset += len(line)
-            yield decoded.strip()
+    for line in raw_lines(path, start):
+        if end is not None and offset >= end:
+            break
+        try:
+            decoded = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path}: got byte 0x{line[error.start]:02x} at offset "
+                f"{offset + error.start} (line {_line_number(path, offset)}), "
+                "expected UTF-8 text"
+            ) from error
+        if not offset:
+            decoded = decoded.removeprefix("\ufeff")
+        offset += len(line)
+        yield decoded.strip()
 
 
 def _line_number(path, offset):
     """Returns the number, from 1, of the line that starts at `offset`."""
     number = 1
-    with tf.io.gfile.GFile(path, "rb") as stream:
-        for line in stream:
-            if offset <= 0:
-                break
-            offset -= len(line)
-            number += 1
+    for line in raw_lines(path):
+        if offset <= 0:
+            break
+        offset -= len(line)
+        number += 1
     return number
 
 

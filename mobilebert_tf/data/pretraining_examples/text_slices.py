@@ -134,18 +134,10 @@ def _cut_file(path, text_format, slice_bytes):
     size = tf.io.gfile.stat(path).length
     count = max(1, round(size / slice_bytes))
     cuts = [0]
-    with tf.io.gfile.GFile(path, "rb") as stream:
-        for index in range(1, count):
-            target = max(size * index // count, cuts[-1] + 1)
-            cuts.append(
-                _next_document(
-                    path,
-                    stream,
-                    target,
-                    min(size, target + slice_bytes),
-                    text.EMPTY_LINES_BETWEEN_DOCUMENTS[text_format],
-                )
-            )
+    for index in range(1, count):
+        target = max(size * index // count, cuts[-1] + 1)
+        limit = min(size, target + slice_bytes)
+        cuts.append(_next_document(path, target, limit, text_format))
     cuts = [place for place in cuts if place < size]
     return [
         Span(path, text_format, start, end)
@@ -153,17 +145,18 @@ def _cut_file(path, text_format, slice_bytes):
     ]
 
 
-def _next_document(path, stream, start, limit, separator):
+def _next_document(path, start, limit, text_format):
     """Returns where the first document after `start` begins.
 
     The end of the file is `limit` or later. If no document begins before
     `limit`, a paragraph after it does, or any line.
     """
-    stream.seek(start)
-    offset = start + len(stream.readline())  # it may begin before `start`
+    separator = text.EMPTY_LINES_BETWEEN_DOCUMENTS[text_format]
+    lines = text.raw_lines(path, start)
+    offset = start + len(next(lines, b""))  # it may begin before `start`
     empty_lines = 0
     paragraph = None
-    for line in iter(stream.readline, b""):
+    for line in lines:
         is_empty = not line.decode("utf-8", "replace").strip()
         if not is_empty and empty_lines >= separator:
             return offset
