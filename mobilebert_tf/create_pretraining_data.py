@@ -7,25 +7,32 @@ Example, with a vocabulary learned from the text and 3 % of it held out:
       --learn_vocab_size=8000 --output_vocab_file=/tmp/books/vocab.txt \
       --held_out_fraction=0.03 --held_out_output_file=/tmp/books/eval.tfrecord
 
-The flags that BERT's script has mean the same here.
+The flags that BERT's script has mean the same here. The files depend on text,
+flags and seed, not on the number of processes; a run that was killed is
+continued by the same command. docs/pretraining_data.md says more.
 """
 
 import dataclasses
+import importlib.util
 import itertools
 import os
+import shlex
 import time
 
+import tensorflow as tf
 from absl import flags
-from absl import logging
 
 from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import tokenization
-from mobilebert_tf.data import corpus as corpus_lib
 from mobilebert_tf.data import masking
 from mobilebert_tf.data import pretraining_builder
 from mobilebert_tf.data import text
 from mobilebert_tf.data import vocabulary
+from mobilebert_tf.data.pretraining_examples import local_runner
+from mobilebert_tf.data.pretraining_examples import stages
+from mobilebert_tf.data.pretraining_examples import text_slices
+from mobilebert_tf.data.pretraining_examples import work_folder
 
 _INPUT_FILE = flags.DEFINE_list(
     "input_file", [], "Text files: paths or globs, separated by commas."
@@ -70,6 +77,12 @@ _OUTPUT_VOCAB_FILE = flags.DEFINE_string(
 _DO_LOWER_CASE = flags.DEFINE_bool(
     "do_lower_case", True, "Lower-case and strip accents (uncased models)."
 )
+_DO_MASKING = flags.DEFINE_bool(
+    "do_masking",
+    True,
+    "Choose and corrupt tokens. Without it the records are tokens only, for "
+    "masking while training.",
+)
 _DO_WHOLE_WORD_MASK = flags.DEFINE_bool(
     "do_whole_word_mask", False, "Mask all pieces of a word or none."
 )
@@ -91,6 +104,26 @@ _DUPE_FACTOR = flags.DEFINE_integer(
 _RANDOM_SEED = flags.DEFINE_integer("random_seed", 12345, "Of all choices.")
 
 
+_NUM_WORKERS = flags.DEFINE_integer(
+    "num_workers",
+    None,
+    "Processes. All cores if not given, fewer for little text.",
+    lower_bound=1,
+)
+_RUNNER = flags.DEFINE_string(
+    "runner",
+    None,
+    "Run as an Apache Beam pipeline on this runner (DirectRunner, "
+    "FlinkRunner, DataflowRunner, ...) instead.",
+)
+_BEAM_OPTIONS = flags.DEFINE_string(
+    "beam_options",
+    "",
+    "Options of the Beam pipeline, as on a command line, such as "
+    "'--direct_running_mode=multi_processing --direct_num_workers=2'.",
+)
+
+
 def main(_):
     start = time.monotonic()
     options = pretraining_builder.BuilderOptions(
@@ -103,32 +136,76 @@ def main(_):
         short_seq_prob=_SHORT_SEQ_PROB.value,
         dupe_factor=_DUPE_FACTOR.value,
         random_seed=_RANDOM_SEED.value,
+        do_masking=_DO_MASKING.value,
     )
     _check_flags()
-    train_paths = pretraining_builder.shard_paths(
-        _OUTPUT_FILE.value, _NUM_SHARDS.value
-    )
-    _check_outputs(train_paths)
-    inputs = text.expand(_INPUT_FILE.value)
-    tokenizer = _make_tokenizer(inputs)
-    corpus = corpus_lib.tokenize(_documents(inputs), tokenizer)
-    print(
-        f"corpus: {len(inputs)} files, {corpus.num_documents:,} documents, "
-        f"{corpus.num_sentences:,} sentences, {len(corpus.tokens):,} tokens"
-    )
+    outputs = {
+        pretraining_builder.TRAINING: pretraining_builder.shard_paths(
+            _OUTPUT_FILE.value, _NUM_SHARDS.value
+        )
+    }
     if _HELD_OUT_FRACTION.value:
-        corpus, held_out = corpus_lib.split(
-            corpus, _HELD_OUT_FRACTION.value, options.random_seed
-        )
-        _build(
-            "held out",
-            held_out,
-            tokenizer,
-            dataclasses.replace(options, dupe_factor=1),
-            [_HELD_OUT_OUTPUT_FILE.value],
-        )
-    _build("training", corpus, tokenizer, options, train_paths)
+        outputs[pretraining_builder.HELD_OUT] = [_HELD_OUT_OUTPUT_FILE.value]
+    _check_outputs(outputs)
+    inputs = text.expand(_INPUT_FILE.value)
+    if _VOCAB_FILE.value is not None:
+        files.require_file(_VOCAB_FILE.value, "vocab_file")
+        tokenization.load_vocabulary(_VOCAB_FILE.value)
+    # The vocabulary follows.
+    job = stages.Job(
+        tuple(text_slices.cut(inputs, _INPUT_FORMAT.value)),
+        b"",
+        _DO_LOWER_CASE.value,
+        options,
+        _HELD_OUT_FRACTION.value,
+    )
+    run = _run_locally if _RUNNER.value is None else _run_on_beam
+    counts, statistics = run(job, inputs, outputs)
+    print(
+        f"corpus: {len(inputs)} files, {counts['documents']:,} documents, "
+        f"{counts['sentences']:,} sentences, {counts['tokens']:,} tokens"
+    )
+    for split in job.splits:
+        _report(split, statistics[split], outputs[split])
     print(f"done in {time.monotonic() - start:.1f} s")
+
+
+def _run_locally(job, inputs, outputs):
+    folder = work_folder.WorkFolder(f"{_OUTPUT_FILE.value}.work")
+    source = _LEARN_VOCAB_SIZE.value or _read_bytes(_VOCAB_FILE.value)
+    identity = job, source, sorted(outputs.items()), _versions(inputs)
+    with folder.open(identity):
+        if _LEARN_VOCAB_SIZE.value is not None:
+            learned = folder.file("vocabulary", "txt")
+            if folder.counts("vocabulary") is None:
+                _learn_vocabulary(job, learned)
+                folder.finish("vocabulary", {})
+            files.copy(learned, _OUTPUT_VOCAB_FILE.value)
+        job = _with_vocabulary(job)
+        num_workers = _NUM_WORKERS.value or local_runner.default_workers(job)
+        result = local_runner.run(job, outputs, folder, num_workers)
+        folder.remove()
+    return result
+
+
+def _run_on_beam(job, inputs, outputs):
+    del inputs  # The slices name them.
+    if importlib.util.find_spec("apache_beam") is None:
+        raise ValueError(
+            f"--runner={_RUNNER.value}: apache-beam is not installed: "
+            "pip install mobilebert-tf[beam]"
+        )
+    # Only here: Beam is an extra, and takes seconds to import.
+    from mobilebert_tf.data.pretraining_examples import beam_runner
+
+    if _LEARN_VOCAB_SIZE.value is not None:
+        _learn_vocabulary(job, _OUTPUT_VOCAB_FILE.value)
+    return beam_runner.run(
+        _with_vocabulary(job),
+        outputs,
+        f"{_OUTPUT_FILE.value}.beam",
+        [f"--runner={_RUNNER.value}", *shlex.split(_BEAM_OPTIONS.value)],
+    )
 
 
 def _check_flags():
@@ -153,16 +230,20 @@ def _check_flags():
         )
 
 
-def _check_outputs(train_paths):
+def _check_outputs(outputs):
     """Checks that every file can be written and none replaces another."""
-    outputs = [("output_file", path) for path in train_paths]
+    flagged = [
+        ("output_file", path) for path in outputs[pretraining_builder.TRAINING]
+    ]
     if _HELD_OUT_OUTPUT_FILE.value:
-        outputs.append(("held_out_output_file", _HELD_OUT_OUTPUT_FILE.value))
+        flagged.append(("held_out_output_file", _HELD_OUT_OUTPUT_FILE.value))
     if _OUTPUT_VOCAB_FILE.value:
-        outputs.append(("output_vocab_file", _OUTPUT_VOCAB_FILE.value))
+        flagged.append(("output_vocab_file", _OUTPUT_VOCAB_FILE.value))
     flag_of = {}
-    for flag, path in outputs:
-        files.require_writable_file(path, flag)
+    for flag, path in flagged:
+        # A runner may write where only its file systems lead.
+        if _RUNNER.value is None or "://" not in path:
+            files.require_writable_file(path, flag)
         other = flag_of.setdefault(os.path.realpath(path), flag)
         if other != flag:
             raise ValueError(
@@ -171,36 +252,38 @@ def _check_outputs(train_paths):
             )
 
 
-def _documents(inputs):
-    return itertools.chain.from_iterable(
-        text.read_documents(path, _INPUT_FORMAT.value) for path in inputs
+def _learn_vocabulary(job, path):
+    documents = itertools.chain.from_iterable(
+        part.documents() for part in job.slices
     )
+    tokens = vocabulary.learn(
+        documents, _LEARN_VOCAB_SIZE.value, job.lower_case
+    )
+    vocabulary.write(tokens, path)
+    print(f"{_OUTPUT_VOCAB_FILE.value}: learned {len(tokens):,} tokens")
 
 
-def _make_tokenizer(inputs):
-    path = _VOCAB_FILE.value
-    if path is None:
-        path = _OUTPUT_VOCAB_FILE.value
-        tokens = vocabulary.learn(
-            _documents(inputs), _LEARN_VOCAB_SIZE.value, _DO_LOWER_CASE.value
-        )
-        vocabulary.write(tokens, path)
-        print(f"{path}: learned {len(tokens):,} tokens")
-    else:
-        files.require_file(path, "vocab_file")
-    return tokenization.WordPieceTokenizer(path, _DO_LOWER_CASE.value)
+def _with_vocabulary(job):
+    path = _VOCAB_FILE.value or _OUTPUT_VOCAB_FILE.value
+    return dataclasses.replace(job, vocabulary=_read_bytes(path))
 
 
-def _build(name, corpus, tokenizer, options, paths):
-    logging.info("%s: %d documents", name, corpus.num_documents)
-    start = time.monotonic()
-    statistics = pretraining_builder.build(corpus, tokenizer, options, paths)
-    seconds = time.monotonic() - start
+def _read_bytes(path):
+    with open(path, "rb") as stream:
+        return stream.read()
+
+
+def _versions(paths):
+    """Returns what changes when a file does."""
+    stats = [tf.io.gfile.stat(path) for path in paths]
+    return [(stat.length, stat.mtime_nsec) for stat in stats]
+
+
+def _report(split, statistics, paths):
     shown = paths[0] if len(paths) == 1 else f"{paths[0]} ... {len(paths)}"
     print(
-        f"{name}: {statistics.instances:,} instances from "
-        f"{corpus.num_documents:,} documents in {seconds:.1f} s "
-        f"({statistics.instances / seconds:,.0f}/s) -> {shown}"
+        f"{split.replace('_', ' ')}: {statistics.instances:,} instances -> "
+        f"{shown}"
     )
     for row, value in statistics.table():
         print(f"  {row:<26} {value:>12}")

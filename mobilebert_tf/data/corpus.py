@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from mobilebert_tf import tokenization
 
@@ -44,6 +43,8 @@ class Corpus:
 
     def select(self, documents: Sequence[int]) -> "Corpus":
         """Returns a corpus of some of the documents, in the given order."""
+        if not len(documents):
+            return empty()
         lengths = np.diff(self.sentence_ends)
         sentences = [
             np.arange(self.document_ends[d], self.document_ends[d + 1])
@@ -62,6 +63,23 @@ class Corpus:
         )
 
 
+def empty() -> Corpus:
+    """Returns a corpus without documents."""
+    return Corpus(np.zeros(0, np.int32), _ends([]), _ends([]))
+
+
+def concatenate(corpora: Sequence[Corpus]) -> Corpus:
+    """Joins corpora, one after the other."""
+    tokens = [corpus.tokens for corpus in corpora]
+    lengths = [np.diff(corpus.sentence_ends) for corpus in corpora]
+    counts = [np.diff(corpus.document_ends) for corpus in corpora]
+    return Corpus(
+        np.concatenate(tokens),
+        _ends(np.concatenate(lengths)),
+        _ends(np.concatenate(counts)),
+    )
+
+
 def tokenize(
     documents: Iterable[Sequence[str]],
     tokenizer: tokenization.WordPieceTokenizer,
@@ -74,13 +92,10 @@ def tokenize(
 
     Returns:
         The corpus.
-
-    Raises:
-        ValueError: if nothing is left.
     """
-    tokens = []
-    lengths = []
-    owners = []
+    tokens = [np.zeros(0, np.int32)]
+    lengths = [np.zeros(0, np.int64)]
+    owners = [np.zeros(0, np.int64)]
     pending = []
 
     def flush():
@@ -91,18 +106,12 @@ def tokenize(
         lengths.append(pieces.row_lengths().numpy())
         pending.clear()
 
-    document = -1
     for document, sentences in enumerate(documents):
         pending.extend(sentences)
         owners.append(np.full(len(sentences), document))
         if len(pending) >= _SENTENCES_PER_CALL:
             flush()
-            logging.log_every_n_seconds(
-                logging.INFO, "tokenized %d documents", 10, document + 1
-            )
     flush()
-    if not sum(map(len, tokens)):
-        raise ValueError("got no text in the input files, expected some words")
     lengths = np.concatenate(lengths)
     owners = np.concatenate(owners)[lengths > 0]
     _, sentences_per_document = np.unique(owners, return_counts=True)

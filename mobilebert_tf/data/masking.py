@@ -12,6 +12,9 @@ from mobilebert_tf.data.corpus import Corpus
 _MASK_SHARE = 0.8
 _RANDOM_SHARE = 0.1
 
+# Of the numbers that decide which tokens are chosen.
+_SCORE_BITS = 62
+
 
 @dataclasses.dataclass(frozen=True)
 class MaskingOptions:
@@ -135,12 +138,7 @@ class Masker:
         }
 
     def _choose(self, ids, input_mask, rng):
-        """Returns bool [N, S]: which tokens are to be predicted.
-
-        Words come in random order; a word is taken unless it would exceed the
-        number wanted. A word is one token, or with `whole_words` a run of
-        pieces.
-        """
+        """Returns bool [N, S]: which tokens are to be predicted."""
         options = self._options
         candidate = (
             input_mask.astype(bool)
@@ -150,14 +148,20 @@ class Masker:
         wanted = np.rint(input_mask.sum(axis=1) * options.masked_lm_prob)
         wanted = np.clip(wanted, 1, options.max_predictions_per_seq)
         wanted = wanted.astype(np.int64)
-
-        begins_word = candidate.copy()
         if options.whole_words:
-            # A suffix without its beginning (cut off, or another segment's)
-            # is a word of its own.
-            begins_word[:, 1:] &= ~(
-                self._is_suffix[ids[:, 1:]] & candidate[:, :-1]
-            )
+            return self._choose_words(ids, candidate, wanted, rng)
+        return _choose_tokens(candidate, wanted, rng)
+
+    def _choose_words(self, ids, candidate, wanted, rng):
+        """Chooses all pieces of a word or none.
+
+        Words come in random order; a word is taken unless it would exceed the
+        number wanted.
+        """
+        # A suffix without its beginning (cut off, or another segment's) is a
+        # word of its own.
+        begins_word = candidate.copy()
+        begins_word[:, 1:] &= ~(self._is_suffix[ids[:, 1:]] & candidate[:, :-1])
         # Tokens of word w of a row share the index w; 0 if there is none.
         word = np.cumsum(begins_word, axis=1) * candidate
         rows = np.arange(len(ids))
@@ -176,6 +180,26 @@ class Masker:
             fits = (size > 0) & (taken + size <= wanted)
             take_word[rows, next_word] = fits
             taken += np.where(fits, size, 0)
-            if not options.whole_words and (taken == wanted).all():
+            if (taken == wanted).all():
                 break
         return np.take_along_axis(take_word, word, axis=1) & candidate
+
+
+def _choose_tokens(candidate, wanted, rng):
+    """Chooses `wanted` [N] of the candidates [N, S] of each row, or all.
+
+    Every candidate draws a number; the lowest ones are taken. The position in
+    the low bits keeps equal numbers apart.
+    """
+    length = candidate.shape[1]
+    position_bits = length.bit_length()
+    score = rng.integers(
+        1 << (_SCORE_BITS - position_bits), size=candidate.shape
+    )
+    score = score << position_bits | np.arange(length)
+    score[~candidate] = 1 << _SCORE_BITS  # after every candidate
+    most = int(wanted.max())
+    lowest = np.partition(score, most - 1, axis=1)[:, :most]
+    lowest.sort(axis=1)
+    limit = np.take_along_axis(lowest, wanted[:, np.newaxis] - 1, axis=1)
+    return (score <= limit) & candidate

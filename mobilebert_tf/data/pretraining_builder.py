@@ -1,20 +1,29 @@
-"""Writes a corpus as pre-training TFRecords, and describes what it wrote."""
+"""Makes pre-training records of a tokenized corpus."""
 
-import collections
 import dataclasses
 import glob
-import time
+import hashlib
+import itertools
+import random
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from mobilebert_tf import files
 from mobilebert_tf import tokenization
 from mobilebert_tf.data import masking
 from mobilebert_tf.data import sentence_pairs
 from mobilebert_tf.data.corpus import Corpus
+from mobilebert_tf.data.pretraining_examples import shuffling
+from mobilebert_tf.data.pretraining_examples import statistics as statistics_lib
+from mobilebert_tf.data.pretraining_examples import wire_format
+
+# The two data sets that one corpus may be split into.
+TRAINING = "training"
+HELD_OUT = "held_out"
 
 # [CLS], [SEP], [SEP] and one token per segment.
 _SPECIAL_TOKENS_PER_PAIR = 3
@@ -30,6 +39,8 @@ class BuilderOptions:
 
     Attributes:
         masking: lengths and masking.
+        do_masking: whether to choose and corrupt tokens, or leave it to
+            training (the features masked_lm_* are then absent).
         short_seq_prob: see `sentence_pairs.plan`.
         dupe_factor: passes over the corpus, each with other pairs and masks.
         random_seed: the output is a function of corpus, options and seed.
@@ -39,6 +50,7 @@ class BuilderOptions:
     short_seq_prob: float = 0.1
     dupe_factor: int = 10
     random_seed: int = 12345
+    do_masking: bool = True
 
     def __post_init__(self):
         for name, value, low, high in (
@@ -63,62 +75,6 @@ class BuilderOptions:
                     f"at least {low}" if high is None else f"{low} to {high}"
                 )
                 raise ValueError(f"--{name}: got {value}, expected {expected}")
-
-
-class Statistics:
-    """Counts over the instances written."""
-
-    def __init__(self):
-        self._counts = collections.Counter()
-
-    @property
-    def instances(self) -> int:
-        return self._counts["instances"]
-
-    def add(
-        self, assembled: dict, masked: dict, tokenizer, max_seq_length: int
-    ) -> None:
-        """Counts a block before (`assembled`) and after masking."""
-        weights = masked["masked_lm_weights"] > 0
-        inputs = np.take_along_axis(
-            masked["input_ids"], masked["masked_lm_positions"], axis=1
-        )[weights]
-        targets = masked["masked_lm_ids"][weights]
-        lengths = masked["input_mask"].sum(axis=1)
-        is_mask = inputs == tokenizer.mask_id
-        is_same = inputs == targets
-        self._counts.update(
-            instances=len(lengths),
-            tokens=int(lengths.sum()),
-            full=int((lengths == max_seq_length).sum()),
-            predictions=len(targets),
-            masked=int(is_mask.sum()),
-            kept=int((is_same & ~is_mask).sum()),
-            random_next=int(masked["next_sentence_labels"].sum()),
-            unknown=int((assembled["input_ids"] == tokenizer.unk_id).sum()),
-        )
-
-    def table(self) -> list[tuple[str, str]]:
-        """Returns (name, value) rows to print."""
-        counts = self._counts
-        instances, predictions = counts["instances"], counts["predictions"]
-        pieces = counts["tokens"] - _SPECIAL_TOKENS_PER_PAIR * instances
-        replaced = predictions - counts["masked"] - counts["kept"]
-        mean_length = counts["tokens"] / instances
-        # With whole words, none may fit.
-        shared = max(1, predictions)
-        return [
-            ("instances", f"{instances:,}"),
-            ("mean length", f"{mean_length:.2f}"),
-            ("of full length", f"{counts['full'] / instances:.2%}"),
-            ("predictions per instance", f"{predictions / instances:.2f}"),
-            ("predicted tokens", f"{predictions / pieces:.2%}"),
-            ("  replaced by [MASK]", f"{counts['masked'] / shared:.2%}"),
-            ("  kept", f"{counts['kept'] / shared:.2%}"),
-            ("  replaced at random", f"{replaced / shared:.2%}"),
-            ("random next", f"{counts['random_next'] / instances:.2%}"),
-            ("[UNK] tokens", f"{counts['unknown'] / pieces:.2%}"),
-        ]
 
 
 def shard_paths(output: str, num_shards: int) -> list[str]:
@@ -146,13 +102,62 @@ def shard_paths(output: str, num_shards: int) -> list[str]:
     return paths
 
 
+def records(
+    corpus: Corpus,
+    tokenizer: tokenization.WordPieceTokenizer,
+    options: BuilderOptions,
+    name: str,
+) -> Iterator[tuple[shuffling.Block, statistics_lib.Statistics]]:
+    """Makes the records of one pass over a corpus.
+
+    Args:
+        corpus: the text, tokenized by `tokenizer`; may be empty.
+        tokenizer: names the special tokens.
+        options: lengths, probabilities, seed.
+        name: tells this pass over this corpus apart from all others. All
+            choices are a function of it and of the seed.
+
+    Yields:
+        Blocks of records whose keys go on ascending, and the counts of each.
+    """
+    pairs = list(
+        sentence_pairs.plan(
+            corpus,
+            options.masking.max_seq_length - _SPECIAL_TOKENS_PER_PAIR,
+            options.short_seq_prob,
+            random.Random(f"{options.random_seed}/{name}"),
+        )
+    )
+    if not pairs:
+        return
+    pairs = np.concatenate(pairs)
+    digest = hashlib.sha256(f"{options.random_seed}/{name}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest, "big"))
+    keys = rng.integers(2**64, size=len(pairs), dtype=np.uint64)
+    order = np.argsort(keys, kind="stable")
+    masker = masking.Masker(corpus, tokenizer, options.masking)
+    for start in range(0, len(pairs), _PAIRS_PER_BLOCK):
+        chosen = order[start : start + _PAIRS_PER_BLOCK]
+        assembled = masker.assemble(pairs[chosen])
+        batch = assembled
+        if options.do_masking:
+            batch = masker.mask(assembled, rng)
+        counts = statistics_lib.Statistics()
+        counts.add(assembled, batch, tokenizer)
+        block = shuffling.make_block(keys[chosen], wire_format.serialize(batch))
+        yield block, counts
+
+
 def build(
     corpus: Corpus,
     tokenizer: tokenization.WordPieceTokenizer,
     options: BuilderOptions,
-    paths: list[str],
-) -> Statistics:
-    """Writes shuffled instances to `paths`, in equal shares.
+    paths: Sequence[str],
+) -> statistics_lib.Statistics:
+    """Writes shuffled instances of a small corpus to `paths`, in equal shares.
+
+    All records are held in memory; `pretraining_examples.local_runner` writes
+    the same files from text of any size.
 
     Args:
         corpus: the text, tokenized by `tokenizer`.
@@ -166,103 +171,35 @@ def build(
     Raises:
         ValueError: if there are fewer instances than shards.
     """
-    if corpus.num_documents == 1:
-        logging.warning(
-            "the corpus is a single document: random next segments come from "
-            "the same document (empty lines separate documents)"
-        )
-    pairs = _plan(corpus, options)
-    if len(pairs) < len(paths):
-        raise ValueError(
-            f"--num_shards: got {len(paths)} shards for {len(pairs)} "
-            "instances, expected at most one shard per instance"
-        )
-    masker = masking.Masker(corpus, tokenizer, options.masking)
-    statistics = Statistics()
-    start = time.monotonic()
-    for shard, path in enumerate(paths):
-        first, last = (
-            len(pairs) * place // len(paths) for place in (shard, shard + 1)
-        )
-        with files.atomic_path(path) as temporary:
-            with tf.io.TFRecordWriter(temporary) as writer:
-                for block in _blocks(pairs[first:last]):
-                    # Seeded by the block's place, so that no block depends
-                    # on how many numbers another has drawn.
-                    rng = np.random.default_rng(
-                        [options.random_seed, statistics.instances]
-                    )
-                    assembled = masker.assemble(block)
-                    masked = masker.mask(assembled, rng)
-                    for record in serialize(masked):
-                        writer.write(record)
-                    statistics.add(
-                        assembled,
-                        masked,
-                        tokenizer,
-                        options.masking.max_seq_length,
-                    )
-                    seconds = time.monotonic() - start
-                    logging.log_every_n_seconds(
-                        logging.INFO,
-                        "wrote %d of %d instances (%.0f/s)",
-                        10,
-                        statistics.instances,
-                        len(pairs),
-                        statistics.instances / seconds,
-                    )
-        logging.info("%s: %d instances", path, last - first)
+    statistics = statistics_lib.Statistics()
+    blocks = []
+    for copy in range(options.dupe_factor):
+        name = pass_name(TRAINING, copy, piece=0)
+        for block, counts in records(corpus, tokenizer, options, name):
+            blocks.append(block)
+            statistics.update(counts)
+    ranges = shuffling.shard_ranges(statistics.instances, len(paths))
+    shuffled = shuffling.merge(blocks) if blocks else iter(())
+    for (start, end), path in zip(ranges, paths, strict=True):
+        write_shard(path, itertools.islice(shuffled, end - start))
     return statistics
 
 
-def serialize(batch: dict[str, np.ndarray]) -> Iterator[bytes]:
-    """Yields one serialized tf.train.Example per row, BERT's feature names.
+def pass_name(split: str, copy: int, piece: int) -> str:
+    """Returns the name of a pass over a piece of the text, for `records`."""
+    return f"{split}-{copy:04d}-{piece:06d}"
 
-    Args:
-        batch: arrays [N, ...]; floating-point ones become float lists.
+
+def write_shard(path: str, shuffled: Iterable[bytes]) -> int:
+    """Writes a TFRecord file, whole or not at all, and returns its size.
+
+    Returns:
+        The number of records.
     """
-    columns = [
-        (name, values.dtype.kind == "f", values.tolist())
-        for name, values in batch.items()
-    ]
-    for row in range(len(columns[0][2])):
-        example = tf.train.Example()
-        features = example.features.feature
-        for name, is_float, values in columns:
-            if is_float:
-                features[name].float_list.value.extend(values[row])
-            else:
-                features[name].int64_list.value.extend(values[row])
-        yield example.SerializeToString(deterministic=True)
-
-
-def _plan(corpus, options):
-    """Returns the shuffled pairs of all passes, int64 [pairs, 5]."""
-    max_tokens = options.masking.max_seq_length - _SPECIAL_TOKENS_PER_PAIR
-    pairs = []
-    for copy in range(options.dupe_factor):
-        pairs.extend(
-            sentence_pairs.plan(
-                corpus,
-                max_tokens,
-                options.short_seq_prob,
-                options.random_seed,
-                copy,
-            )
-        )
-        logging.log_every_n_seconds(
-            logging.INFO,
-            "planned %d of %d passes over %d documents",
-            10,
-            copy + 1,
-            options.dupe_factor,
-            corpus.num_documents,
-        )
-    pairs = np.concatenate(pairs)
-    np.random.default_rng(options.random_seed).shuffle(pairs)
-    return pairs
-
-
-def _blocks(pairs):
-    for start in range(0, len(pairs), _PAIRS_PER_BLOCK):
-        yield pairs[start : start + _PAIRS_PER_BLOCK]
+    count = 0
+    with files.atomic_path(path) as temporary:
+        with tf.io.TFRecordWriter(temporary) as writer:
+            for record in shuffled:
+                writer.write(record)
+                count += 1
+    return count

@@ -5,6 +5,7 @@ segment is a run of whole sentences that is then cut at its ends, so a pair is
 described by two slices of the corpus and no token is copied here.
 """
 
+import bisect
 import random
 from collections.abc import Iterator
 
@@ -24,13 +25,9 @@ def plan(
     corpus: Corpus,
     max_tokens: int,
     short_seq_prob: float,
-    seed: int,
-    copy: int = 0,
+    rng: random.Random,
 ) -> Iterator[np.ndarray]:
     """Yields the pairs of each document, in order of the documents.
-
-    Each document has a random stream of its own, so the pairs of one do not
-    depend on how many were drawn for those before it.
 
     Args:
         corpus: the tokens.
@@ -38,8 +35,7 @@ def plan(
             least 2.
         short_seq_prob: share of documents whose pairs aim at a random shorter
             length, so that the model also sees short inputs.
-        seed: of all choices.
-        copy: which pass over the corpus; each makes other choices.
+        rng: of all choices.
 
     Yields:
         int64 [pairs, 5]: start and end of A, start and end of B (as positions
@@ -49,7 +45,6 @@ def plan(
     sentences = corpus.sentence_ends.tolist()
     documents = corpus.document_ends.tolist()
     for document in range(corpus.num_documents):
-        rng = random.Random(f"{seed}/{copy}/{document}")
         pairs = list(
             _plan_document(
                 sentences, documents, document, max_tokens, short_seq_prob, rng
@@ -82,12 +77,10 @@ def _plan_document(
     start = first
     while start < end:
         # The chunk: sentences from `start` to before `stop`.
-        stop = start + 1
-        while stop < end and sentences[stop] - sentences[start] < target:
-            stop += 1
+        stop = _reach(sentences, start, end, target)
         middle = start + 1
         if stop - start >= 2:
-            middle = rng.randint(start + 1, stop - 1)
+            middle = start + 1 + _below(stop - start - 1, rng)
         a = sentences[start], sentences[middle]
         is_random_next = stop - start == 1 or rng.random() < 0.5
         if is_random_next:
@@ -111,15 +104,27 @@ def _plan_document(
 def _random_segment(sentences, documents, document, wanted, rng):
     """Returns a slice of at least `wanted` tokens of another document."""
     for _ in range(_DRAWS):
-        other = rng.randrange(len(documents) - 1)
+        other = _below(len(documents) - 1, rng)
         if other != document:
             break
-    end = documents[other + 1]
-    start = rng.randrange(documents[other], end)
-    stop = start + 1
-    while stop < end and sentences[stop] - sentences[start] < wanted:
-        stop += 1
-    return sentences[start], sentences[stop]
+    first, end = documents[other], documents[other + 1]
+    start = first + _below(end - first, rng)
+    return sentences[start], sentences[_reach(sentences, start, end, wanted)]
+
+
+def _reach(sentences, start, end, wanted):
+    """Returns the end of the shortest run of sentences of `wanted` tokens.
+
+    It has one sentence at least and ends at `end` if there are too few tokens.
+    """
+    return bisect.bisect_left(
+        sentences, sentences[start] + wanted, start + 1, end
+    )
+
+
+def _below(limit, rng):
+    """Returns a number below `limit`; several times as fast as randrange()."""
+    return int(rng.random() * limit)
 
 
 def _cut(start, end, length, rng):

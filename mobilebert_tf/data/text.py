@@ -23,7 +23,11 @@ BOOK = "book"
 AUTO = "auto"
 FORMATS = (AUTO, SENTENCES, BOOK)
 
-_EMPTY_LINES_BETWEEN_DOCUMENTS = 3
+# Empty lines that begin a new document, by format.
+EMPTY_LINES_BETWEEN_DOCUMENTS = {SENTENCES: 1, BOOK: 3}
+
+# Read at a time.
+_BLOCK_BYTES = 2**18
 
 # `auto` looks at this many lines. Hard-wrapped text has short lines that mostly
 # stop in the middle of a sentence.
@@ -56,12 +60,16 @@ def expand(patterns: Iterable[str]) -> list[str]:
     return list(paths)
 
 
-def read_documents(path: str, text_format: str = AUTO) -> Iterator[list[str]]:
+def read_documents(
+    path: str, text_format: str = AUTO, start: int = 0, end: int | None = None
+) -> Iterator[list[str]]:
     """Yields the documents of a file; empty ones are skipped.
 
     Args:
         path: a UTF-8 text file.
         text_format: one of FORMATS; `auto` decides by `guess_format`.
+        start: offset of the line to start with, in bytes.
+        end: offset of the line to stop before; None: the end of the file.
 
     Yields:
         The sentences of a document, stripped.
@@ -69,6 +77,19 @@ def read_documents(path: str, text_format: str = AUTO) -> Iterator[list[str]]:
     Raises:
         OSError: if the file cannot be read.
         ValueError: at the first byte that is not UTF-8, with its offset.
+    """
+    text_format = find_format(path, text_format)
+    lines = _read_lines(path, start, end)
+    return _read_book(lines) if text_format == BOOK else _read_sentences(lines)
+
+
+def find_format(path: str, text_format: str) -> str:
+    """Returns BOOK or SENTENCES; `auto` looks into the file and logs why.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if `text_format` is none of FORMATS, or the lines examined
+            are not UTF-8.
     """
     if text_format not in FORMATS:
         raise ValueError(
@@ -78,8 +99,7 @@ def read_documents(path: str, text_format: str = AUTO) -> Iterator[list[str]]:
     if text_format == AUTO:
         text_format, reason = guess_format(_read_lines(path))
         logging.info("%s: read as %s (%s)", path, text_format, reason)
-    lines = _read_lines(path)
-    return _read_book(lines) if text_format == BOOK else _read_sentences(lines)
+    return text_format
 
 
 def guess_format(lines: Iterable[str]) -> tuple[str, str]:
@@ -113,22 +133,52 @@ def guess_format(lines: Iterable[str]) -> tuple[str, str]:
     )
 
 
-def _read_lines(path):
-    """Yields the lines without surrounding white space."""
-    offset = 0
+def raw_lines(path: str, start: int = 0) -> Iterator[bytes]:
+    """Yields the lines of a file from byte `start` on, ends included.
+
+    Iterating over a tf.io.gfile.GFile drops carriage returns, so that
+    offsets into the file cannot be told.
+    """
+    rest = b""
     with tf.io.gfile.GFile(path, "rb") as stream:
-        for line in stream:
-            try:
-                decoded = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}: got byte 0x{line[error.start]:02x} at offset "
-                    f"{offset + error.start}, expected UTF-8 text"
-                ) from error
-            if not offset:
-                decoded = decoded.removeprefix("\ufeff")
-            offset += len(line)
-            yield decoded.strip()
+        stream.seek(start)
+        while block := stream.read(_BLOCK_BYTES):
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
+                yield line + b"\n"
+    if rest:
+        yield rest
+
+
+def _read_lines(path, start=0, end=None):
+    """Yields the lines without surrounding white space."""
+    offset = start
+    for line in raw_lines(path, start):
+        if end is not None and offset >= end:
+            break
+        try:
+            decoded = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path}: got byte 0x{line[error.start]:02x} at offset "
+                f"{offset + error.start} (line {_line_number(path, offset)}), "
+                "expected UTF-8 text"
+            ) from error
+        if not offset:
+            decoded = decoded.removeprefix("\ufeff")
+        offset += len(line)
+        yield decoded.strip()
+
+
+def _line_number(path, offset):
+    """Returns the number, from 1, of the line that starts at `offset`."""
+    number = 1
+    for line in raw_lines(path):
+        if offset <= 0:
+            break
+        offset -= len(line)
+        number += 1
+    return number
 
 
 def _read_sentences(lines):
@@ -147,9 +197,10 @@ def _read_book(lines):
     document = []
     paragraph = []
     empty_lines = 0
+    separator = EMPTY_LINES_BETWEEN_DOCUMENTS[BOOK]
     for line in lines:
         if line:
-            if empty_lines >= _EMPTY_LINES_BETWEEN_DOCUMENTS and document:
+            if empty_lines >= separator and document:
                 yield document
                 document = []
             empty_lines = 0

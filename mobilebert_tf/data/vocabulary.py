@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 from absl import logging
-from tensorflow_text.tools.wordpiece_vocab import bert_vocab_from_dataset
+from tensorflow_text.tools.wordpiece_vocab import (
+    wordpiece_tokenizer_learner_lib as learner,
+)
 
 from mobilebert_tf import files
 from mobilebert_tf import tokenization
@@ -23,7 +25,9 @@ def learn(
 ) -> list[str]:
     """Learns a vocabulary with TensorFlow Text's WordPiece learner.
 
-    The text is normalized as `tokenization.WordPieceTokenizer` does it.
+    The text is normalized and split into words as
+    `tokenization.WordPieceTokenizer` does it, some sentences at a time; only
+    the counts of the words are kept.
 
     Args:
         documents: sentences of each document.
@@ -41,31 +45,35 @@ def learn(
         raise ValueError(
             f"--learn_vocab_size: got {size}, expected at least {MIN_SIZE}"
         )
-    sentences = [sentence for document in documents for sentence in document]
-    if not sentences:
-        raise ValueError(_NO_TEXT)
-    dataset = (
-        tf.data.Dataset.from_tensor_slices(sentences)
-        .batch(_SENTENCES_PER_CALL)
-        .map(lambda texts: tokenization.normalize(texts, lower_case))
-    )
-    logging.info(
-        "learning a vocabulary of %d tokens from %d sentences",
-        size,
-        len(sentences),
+    logging.info("learning a vocabulary of %d tokens", size)
+    words = (
+        tokenization.split_words(tokenization.normalize(batch, lower_case))
+        for batch in _batches(documents)
     )
     try:
-        tokens = bert_vocab_from_dataset.bert_vocab_from_dataset(
-            dataset, size, list(tokenization.SPECIAL_TOKENS)
-        )
+        counts = learner.count_words(words)
     except StopIteration:  # the learner's answer to a text without words
         raise ValueError(_NO_TEXT) from None
+    logging.info("counted %d different words", len(counts))
+    tokens = learner.learn(counts, size, list(tokenization.SPECIAL_TOKENS))
     if len(tokens) > size:
         raise ValueError(
             f"--learn_vocab_size: got {size}, expected at least {len(tokens)} "
             "for the characters of this text"
         )
     return tokens
+
+
+def _batches(documents):
+    """Yields string tensors of some thousand sentences."""
+    pending = []
+    for sentences in documents:
+        pending.extend(sentences)
+        if len(pending) >= _SENTENCES_PER_CALL:
+            yield tf.constant(pending)
+            pending = []
+    if pending:
+        yield tf.constant(pending)
 
 
 def write(tokens: Sequence[str], path: str) -> None:

@@ -27,9 +27,9 @@ def _corpus(documents, tokenizer):
     return corpus_lib.tokenize(documents, tokenizer)
 
 
-def _plan(corpus, **kwargs):
-    arguments = {"max_tokens": 29, "short_seq_prob": 0.1, "seed": 5} | kwargs
-    return list(sentence_pairs.plan(corpus, **arguments))
+def _plan(corpus, max_tokens=29, short_seq_prob=0.1, seed=5):
+    rng = random.Random(seed)
+    return list(sentence_pairs.plan(corpus, max_tokens, short_seq_prob, rng))
 
 
 def _with_masking(**kwargs):
@@ -50,8 +50,13 @@ def test_corpus_layout(tokenizer):
     np.testing.assert_array_equal(
         last.tokens, tokenizer.tokenize(["bo"]).flat_values.numpy()
     )
-    with pytest.raises(ValueError, match="no text"):
-        corpus_lib.tokenize([[" "]], tokenizer)
+    nothing = corpus_lib.tokenize([[" "]], tokenizer)
+    assert nothing.num_documents == nothing.num_sentences == 0
+    both = corpus_lib.concatenate([last, nothing, corpus])
+    assert both.num_documents == 3
+    np.testing.assert_array_equal(
+        both.select([1, 2]).sentence_ends, corpus.sentence_ends
+    )
 
 
 def test_split_holds_out_whole_documents(corpus):
@@ -117,11 +122,10 @@ def test_every_token_is_used_if_nothing_is_cut(corpus):
             assert end == start
 
 
-def test_plan_depends_on_seed_and_copy_only(corpus):
+def test_plan_depends_on_seed_only(corpus):
     first = np.concatenate(_plan(corpus))
     np.testing.assert_array_equal(first, np.concatenate(_plan(corpus)))
-    for other in ({"seed": 6}, {"copy": 1}):
-        assert not np.array_equal(first, np.concatenate(_plan(corpus, **other)))
+    assert not np.array_equal(first, np.concatenate(_plan(corpus, seed=6)))
 
 
 def test_single_document_takes_random_segments_from_itself(corpus):
@@ -255,26 +259,13 @@ def test_shards_share_instances_evenly(tmp_path, corpus, tokenizer):
     assert builder.shard_paths(str(tmp_path / "x"), 4) == paths
 
 
-def test_serialized_features():
-    batch = {
-        "input_ids": np.array([[1, 2], [3, 4]], np.int32),
-        "masked_lm_weights": np.array([[1.0], [0.0]], np.float32),
-    }
-    examples = [
-        tf.train.Example.FromString(r) for r in builder.serialize(batch)
-    ]
-    feature = examples[1].features.feature
-    assert list(feature["input_ids"].int64_list.value) == [3, 4]
-    assert list(feature["masked_lm_weights"].float_list.value) == [0.0]
-
-
 def test_interrupted_shard_leaves_nothing(
     tmp_path, corpus, tokenizer, monkeypatch
 ):
-    def fail(_):
+    def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(builder, "serialize", fail)
+    monkeypatch.setattr(tf.io.TFRecordWriter, "write", fail)
     with pytest.raises(OSError):
         builder.build(corpus, tokenizer, _OPTIONS, [str(tmp_path / "x")])
     assert not list(tmp_path.iterdir())
@@ -318,6 +309,38 @@ def test_no_word_fits_the_predictions(tmp_path, tokenizer):
     table = dict(statistics.table())
     assert table["predictions per instance"] == "0.00"
     assert table["  kept"] == "0.00%"
+
+
+def test_passes_differ(corpus, tokenizer):
+    names = builder.pass_name("a", 0, 0), builder.pass_name("a", 1, 0)
+    first, again, other = (
+        b"".join(
+            block.data
+            for block, _ in builder.records(corpus, tokenizer, _OPTIONS, name)
+        )
+        for name in (names[0], *names)
+    )
+    assert first == again != other
+
+
+def test_tokens_only(tmp_path, corpus, tokenizer):
+    path = str(tmp_path / "x")
+    options = dataclasses.replace(_OPTIONS, do_masking=False)
+    statistics = builder.build(corpus, tokenizer, options, [path])
+    records = _read([path])
+    assert statistics.instances == len(records)
+    assert not any("predict" in name for name, _ in statistics.table())
+    for record in records[:50]:
+        feature = tf.train.Example.FromString(record).features.feature
+        assert sorted(feature) == [
+            "input_ids",
+            "input_mask",
+            "next_sentence_labels",
+            "segment_ids",
+        ]
+        ids = list(feature["input_ids"].int64_list.value)
+        assert tokenizer.mask_id not in ids
+        assert ids[0] == tokenizer.cls_id and ids.count(tokenizer.sep_id) == 2
 
 
 def test_random_cut_takes_from_both_ends():

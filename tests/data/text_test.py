@@ -85,6 +85,14 @@ def test_encoding_error_names_file_and_offset(tmp_path, text_format):
     assert path in str(error.value)
 
 
+def test_offsets_count_carriage_returns(tmp_path):
+    path = _write(tmp_path, b"One.\r\n\r\nTwo.\r\n\r\nThree \xe9.\r\n")
+    assert list(text.read_documents(path, text.SENTENCES, 8, 16)) == [["Two."]]
+    with pytest.raises(ValueError, match=r"at offset 22 \(line 5\)"):
+        list(text.read_documents(path, text.SENTENCES))
+    assert b"".join(text.raw_lines(path, 3)).startswith(b".\r\n\r\nTwo.")
+
+
 def test_expand(tmp_path):
     for name in ("b.txt", "a.txt"):
         (tmp_path / name).write_text("x")

@@ -1,0 +1,1 @@
+"""Pre-training examples from text: slices, records, shuffling, runners."""
