@@ -70,6 +70,22 @@ def read_documents(path: str, text_format: str = AUTO) -> Iterator[list[str]]:
         OSError: if the file cannot be read.
         ValueError: at the first byte that is not UTF-8, with its offset.
     """
+    return documents(_read_lines(path), find_format(path, text_format))
+
+
+def documents(lines: Iterable[str], text_format: str) -> Iterator[list[str]]:
+    """Yields the documents of stripped lines, SENTENCES or BOOK."""
+    return _read_book(lines) if text_format == BOOK else _read_sentences(lines)
+
+
+def find_format(path: str, text_format: str = AUTO) -> str:
+    """Returns the format of a file, which AUTO leaves to `guess_format`.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if `text_format` is unknown, or the first lines are not
+            UTF-8.
+    """
     if text_format not in FORMATS:
         raise ValueError(
             f"input format: got {text_format!r}, expected one of "
@@ -78,8 +94,7 @@ def read_documents(path: str, text_format: str = AUTO) -> Iterator[list[str]]:
     if text_format == AUTO:
         text_format, reason = guess_format(_read_lines(path))
         logging.info("%s: read as %s (%s)", path, text_format, reason)
-    lines = _read_lines(path)
-    return _read_book(lines) if text_format == BOOK else _read_sentences(lines)
+    return text_format
 
 
 def guess_format(lines: Iterable[str]) -> tuple[str, str]:

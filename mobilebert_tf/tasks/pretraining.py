@@ -9,11 +9,11 @@ from official.core import base_task
 
 from mobilebert_tf import experiments
 from mobilebert_tf import losses
-from mobilebert_tf.data import pretraining as pretraining_data
 from mobilebert_tf.data import sharding
 from mobilebert_tf.distillation import student as student_lib
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
+from mobilebert_tf.tasks import pretraining_inputs
 
 # Losses and shares are weighted means: {name: (value, weight)}.
 _PREDICTION_METRICS = ("masked_lm_loss", "masked_lm_accuracy")
@@ -68,16 +68,11 @@ class PretrainingTask(base_task.Task):
         input_context: tf.distribute.InputContext | None = None,
     ) -> tf.data.Dataset:
         batch_size = params.global_batch_size
-        dataset = pretraining_data.make_dataset(
-            params.input_path.split(","),
-            max_seq_length=params.max_seq_length,
-            max_predictions_per_seq=params.max_predictions_per_seq,
-            batch_size=batch_size,
-            is_training=params.is_training,
-            seed=params.seed,
+        dataset = pretraining_inputs.make_dataset(
+            params,
+            self.task_config.model,
+            self.network.vocab_size,
             start_batch=self.start_step if params.is_training else 0,
-            drop_remainder=params.is_training,
-            vocab_size=self.network.vocab_size,
         )
         return sharding.shard_batches(dataset, batch_size, input_context)
 
