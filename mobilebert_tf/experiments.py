@@ -38,18 +38,64 @@ class ModelConfig(base_config.Config):
 
 
 @dataclasses.dataclass
-class PretrainingDataConfig(base_config.Config):
-    """TFRecords of create_pretraining_data.
+class MaskingConfig(base_config.Config):
+    """Masking while training; see data.dynamic_masking.MaskingOptions.
 
     Attributes:
+        strategy: str. "token", "whole_word" or "span".
+        masked_lm_prob: float in [0, 1]. Share of tokens to predict.
+        mask_share: float in [0, 1]. Of those that become [MASK].
+        random_share: float in [0, 1]. Of those that become a random token.
+        span_stop_prob: float in [0, 1]. p of the geometric distribution of
+            the words of a span.
+        max_span_words: int. Words of the longest span.
+    """
+
+    strategy: str = "token"
+    masked_lm_prob: float = 0.15
+    mask_share: float = 0.8
+    random_share: float = 0.1
+    span_stop_prob: float = 0.2
+    max_span_words: int = 10
+
+
+@dataclasses.dataclass
+class TextConfig(base_config.Config):
+    """Segment pairs from raw text.
+
+    Attributes:
+        input_format: str. "sentences", "book" or "auto", as the flag of
+            create_pretraining_data.
+        short_seq_prob: float in [0, 1]. Share of documents cut into shorter
+            sequences.
+    """
+
+    input_format: str = "auto"
+    short_seq_prob: float = 0.1
+
+
+@dataclasses.dataclass
+class PretrainingDataConfig(base_config.Config):
+    """Pre-training sequences, masked beforehand or while training.
+
+    Attributes:
+        data_format: str. What the files hold. "examples": TFRecords of
+            create_pretraining_data. "tokens": such TFRecords that are not
+            masked (--do_masking=false). "text": raw text.
+        masking: used by "tokens" and "text".
+        text: used by "text".
         input_path: str. Files or globs, separated by commas.
         global_batch_size: int. Sequences per step over all replicas.
         max_seq_length: int. Tokens per sequence, as in the records.
         max_predictions_per_seq: int. Masked positions, as in the records.
         is_training: bool. Shuffle and repeat.
-        seed: int. Of the shuffling.
+        seed: int. Of the shuffling, and of pairs and masks that are made
+            while training.
     """
 
+    data_format: str = "examples"
+    masking: MaskingConfig = dataclasses.field(default_factory=MaskingConfig)
+    text: TextConfig = dataclasses.field(default_factory=TextConfig)
     input_path: str = ""
     global_batch_size: int = 32
     max_seq_length: int = 128

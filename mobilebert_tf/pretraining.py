@@ -13,13 +13,13 @@ from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf import runtime
 from mobilebert_tf import training
-from mobilebert_tf.data import pretraining as pretraining_data
 from mobilebert_tf.distillation import layer_mapping
 from mobilebert_tf.distillation import schedule
 from mobilebert_tf.distillation import student as student_lib
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import networks
 from mobilebert_tf.tasks import pretraining as tasks
+from mobilebert_tf.tasks import pretraining_inputs
 
 # Whatever the official flag weight_decay_rate says.
 _OFFICIAL_WEIGHT_DECAY = 0.01
@@ -54,9 +54,12 @@ def run(
         network = model_directory.without_dropout(
             model_directory.read_config(model_dir)
         )
-        task.train_data.max_seq_length = model_directory.read_info(
-            model_dir
-        ).max_seq_length
+        info = model_directory.read_info(model_dir)
+        task.train_data.max_seq_length = info.max_seq_length
+        task.model.lower_case = info.lower_case
+        task.model.vocab_file = os.path.join(
+            model_dir, model_directory.VOCAB_FILE
+        )
     _follow_training_data(task)
     network.check_sequence_length(
         task.train_data.max_seq_length, "task.train_data.max_seq_length"
@@ -68,11 +71,15 @@ def run(
         )
     evaluate = bool(task.validation_data.input_path)
     if train:
-        _check_records(task.train_data, "input_file", network)
+        _check_records(task.train_data, "input_file", task.model, network)
         if task.first_train_steps:
-            _check_records(task.first_train_data, "first_input_file", network)
+            _check_records(
+                task.first_train_data, "first_input_file", task.model, network
+            )
     if evaluate:
-        _check_records(task.validation_data, "eval_input_file", network)
+        _check_records(
+            task.validation_data, "eval_input_file", task.model, network
+        )
     elif not train:
         raise ValueError("--mode=eval needs --eval_input_file")
     stages = schedule.build(
@@ -186,19 +193,10 @@ def _follow_training_data(task):
     data.is_training = False
 
 
-def _check_records(data, flag, network):
+def _check_records(data, flag, model, network):
     if not data.input_path:
         raise ValueError(f"--{flag} is required: got nothing, expected files")
-    pretraining_data.make_dataset(
-        data.input_path.split(","),
-        max_seq_length=data.max_seq_length,
-        max_predictions_per_seq=data.max_predictions_per_seq,
-        batch_size=data.global_batch_size,
-        is_training=data.is_training,
-        seed=data.seed,
-        drop_remainder=data.is_training,
-        vocab_size=network.vocab_size,
-    )
+    pretraining_inputs.make_dataset(data, model, network.vocab_size)
 
 
 def _load_teacher(teacher_dir, network):

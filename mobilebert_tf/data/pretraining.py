@@ -3,6 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -44,6 +45,7 @@ def make_dataset(
     start_batch: int = 0,
     drop_remainder: bool = True,
     vocab_size: int | None = None,
+    features: Mapping[str, tuple[tf.DType, str | int]] = FEATURES,
 ) -> tf.data.Dataset:
     """Returns batches of pre-training examples.
 
@@ -64,12 +66,14 @@ def make_dataset(
         drop_remainder: whether to drop the last, smaller batch (one pass
             only: an endless stream has none).
         vocab_size: if given, token ids are checked against it.
+        features: what each record must hold and the batches will, in the
+            form of FEATURES.
 
     Returns:
-        A dataset of dicts: `input_word_ids`, `input_mask`, `input_type_ids`
-        int32 [B, S]; `masked_lm_positions`, `masked_lm_ids` int32 [B, P];
-        `masked_lm_weights` float32 [B, P]; `next_sentence_labels` int32
-        [B, 1].
+        A dataset of dicts, for FEATURES: `input_word_ids`, `input_mask`,
+        `input_type_ids` int32 [B, S]; `masked_lm_positions`, `masked_lm_ids`
+        int32 [B, P]; `masked_lm_weights` float32 [B, P];
+        `next_sentence_labels` int32 [B, 1].
 
     Raises:
         ValueError: if a pattern matches no file, a file is damaged or holds
@@ -84,7 +88,7 @@ def make_dataset(
     num_records = 0
     for path in paths:
         num_records += _count(path)
-        _check_first_record(path, lengths, vocab_size)
+        _check_first_record(path, features, lengths, vocab_size)
     if num_records < batch_size and (is_training or drop_remainder):
         raise ValueError(
             f"{paths[0]}{' ...' if len(paths) > 1 else ''}: got {num_records} "
@@ -103,7 +107,9 @@ def make_dataset(
     batches = records.batch(
         batch_size, drop_remainder=drop_remainder or is_training
     ).map(
-        lambda path, record: _parse(path, record, lengths, vocab_size),
+        lambda path, record: _parse(
+            path, record, features, lengths, vocab_size
+        ),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
@@ -178,7 +184,7 @@ def _first_damaged(path):
     return number
 
 
-def _check_first_record(path, lengths, vocab_size):
+def _check_first_record(path, features, lengths, vocab_size):
     record = next(iter(tf.data.TFRecordDataset(path).take(1))).numpy()
     try:
         example = tf.train.Example.FromString(record)
@@ -187,7 +193,7 @@ def _check_first_record(path, lengths, vocab_size):
             f"{path}: record 0: got {len(record)} bytes, expected a "
             "tf.train.Example"
         ) from error
-    for name, (dtype, length) in FEATURES.items():
+    for name, (dtype, length) in features.items():
         feature = example.features.feature
         if name not in feature:
             raise ValueError(
@@ -239,22 +245,23 @@ def _records(paths, files_at_once):
     )
 
 
-def _parse(path, record, lengths, vocab_size):
+def _parse(path, record, features, lengths, vocab_size):
     # Not FixedLenFeature: its error for another length names no file.
     ragged = tf.io.parse_example(
         record,
         {
             name: tf.io.RaggedFeature(dtype)
-            for name, (dtype, _) in FEATURES.items()
+            for name, (dtype, _) in features.items()
         },
     )
-    with tf.control_dependencies([_check_lengths(path, ragged, lengths)]):
+    check = _check_lengths(path, ragged, features, lengths)
+    with tf.control_dependencies([check]):
         parsed = {
             name: tf.reshape(
                 ragged[name].flat_values,
                 [record.shape[0] or -1, lengths[length]],
             )
-            for name, (_, length) in FEATURES.items()
+            for name, (_, length) in features.items()
         }
     if vocab_size is not None:
         parsed = _check_ids(path, parsed, vocab_size)
@@ -266,10 +273,10 @@ def _parse(path, record, lengths, vocab_size):
     }
 
 
-def _check_lengths(path, ragged, lengths):
+def _check_lengths(path, ragged, features, lengths):
     """Returns an operation that fails if a row has not the lengths expected."""
-    names = list(FEATURES)
-    expected = [lengths[FEATURES[name][1]] for name in names]
+    names = list(features)
+    expected = [lengths[features[name][1]] for name in names]
     got = tf.stack([ragged[name].row_lengths() for name in names], axis=1)
     is_wrong = got != expected  # [B, features]
     worst = tf.argmax(tf.reduce_any(is_wrong, axis=1))
@@ -287,7 +294,10 @@ def _check_lengths(path, ragged, lengths):
 
 
 def _check_ids(path, parsed, vocab_size):
-    ids = tf.concat([parsed["input_ids"], parsed["masked_lm_ids"]], axis=1)
+    ids = tf.concat(
+        [value for name, value in parsed.items() if name.endswith("_ids")],
+        axis=1,
+    )
     largest = tf.reduce_max(ids, axis=1)  # [B]
     worst = tf.argmax(largest)
     check = tf.debugging.Assert(

@@ -12,7 +12,6 @@ from official.core import base_task
 from mobilebert_tf import experiment_checks
 from mobilebert_tf import experiments
 from mobilebert_tf import losses
-from mobilebert_tf.data import pretraining as pretraining_data
 from mobilebert_tf.data import sharding
 from mobilebert_tf.distillation import optimizers
 from mobilebert_tf.distillation import schedule
@@ -20,6 +19,7 @@ from mobilebert_tf.distillation import student as student_lib
 from mobilebert_tf.distillation import transfer
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
+from mobilebert_tf.tasks import pretraining_inputs
 
 # Losses and shares are weighted means: {name: (value, weight)}.
 _PREDICTION_METRICS = ("masked_lm_loss", "masked_lm_accuracy")
@@ -106,16 +106,11 @@ class PretrainingTask(base_task.Task):
                 params = self.task_config.first_train_data
             start_batch = self.start_step - self.stage.data_offset
         batch_size = params.global_batch_size
-        dataset = pretraining_data.make_dataset(
-            params.input_path.split(","),
-            max_seq_length=params.max_seq_length,
-            max_predictions_per_seq=params.max_predictions_per_seq,
-            batch_size=batch_size,
-            is_training=params.is_training,
-            seed=params.seed,
+        dataset = pretraining_inputs.make_dataset(
+            params,
+            self.task_config.model,
+            self.network.vocab_size,
             start_batch=start_batch,
-            drop_remainder=params.is_training,
-            vocab_size=self.network.vocab_size,
         )
         return sharding.shard_batches(dataset, batch_size, input_context)
 

@@ -1,0 +1,115 @@
+"""The pre-training data that a configuration describes."""
+
+import functools
+
+import tensorflow as tf
+
+from mobilebert_tf import experiments
+from mobilebert_tf import files
+from mobilebert_tf import tokenization
+from mobilebert_tf.data import dynamic_masking
+from mobilebert_tf.data import pretraining
+from mobilebert_tf.data import raw_text
+from mobilebert_tf.data import token_records
+
+EXAMPLES = "examples"
+TOKENS = "tokens"
+TEXT = "text"
+FORMATS = (EXAMPLES, TOKENS, TEXT)
+
+
+def make_dataset(
+    data: experiments.PretrainingDataConfig,
+    model: experiments.ModelConfig,
+    vocab_size: int,
+    start_batch: int = 0,
+) -> tf.data.Dataset:
+    """Returns global batches of pre-training examples.
+
+    Training data is endless and shuffled; other data is one pass in order,
+    with a smaller last batch.
+
+    Args:
+        data: files, their format, lengths, seed and masking.
+        model: vocabulary and case; used where the data is masked here.
+        vocab_size: rows of the network's word table.
+        start_batch: batches to skip: the stream continues as it would after
+            so many batches.
+
+    Returns:
+        A dataset of dicts: `input_word_ids`, `input_mask`, `input_type_ids`
+        int32 [B, S]; `masked_lm_positions`, `masked_lm_ids` int32 [B, P];
+        `masked_lm_weights` float32 [B, P]; `next_sentence_labels` int32
+        [B, 1].
+
+    Raises:
+        ValueError: for an unknown format, lengths or shares out of range, or
+            files that are absent, damaged, empty or of another kind.
+    """
+    if data.data_format not in FORMATS:
+        raise ValueError(
+            f"data_format: got {data.data_format!r}, expected one of "
+            f"{', '.join(FORMATS)}"
+        )
+    paths = data.input_path.split(",")
+    stream = dict(
+        batch_size=data.global_batch_size,
+        is_training=data.is_training,
+        start_batch=start_batch,
+        drop_remainder=data.is_training,
+    )
+    if data.data_format == EXAMPLES:
+        return pretraining.make_dataset(
+            paths,
+            max_seq_length=data.max_seq_length,
+            max_predictions_per_seq=data.max_predictions_per_seq,
+            seed=data.seed,
+            vocab_size=vocab_size,
+            **stream,
+        )
+    dynamic_masking.check_lengths(
+        data.max_seq_length, data.max_predictions_per_seq
+    )
+    tokenizer = _load_tokenizer(model)
+    masker = dynamic_masking.DynamicMasker(
+        tokenizer,
+        data.max_predictions_per_seq,
+        dynamic_masking.MaskingOptions(**data.masking.as_dict()),
+        data.seed,
+    )
+    if data.data_format == TOKENS:
+        batches = token_records.make_dataset(
+            paths,
+            max_seq_length=data.max_seq_length,
+            seed=data.seed,
+            vocab_size=vocab_size,
+            **stream,
+        )
+    else:
+        batches = raw_text.make_dataset(
+            paths,
+            tokenizer,
+            raw_text.PairOptions(
+                data.max_seq_length, data.text.short_seq_prob, data.seed
+            ),
+            text_format=data.text.input_format,
+            **stream,
+        )
+    return dynamic_masking.apply(
+        batches, masker, data.global_batch_size, start_batch
+    )
+
+
+def _load_tokenizer(model):
+    """Loads the vocabulary, once for each content of the file."""
+    files.require_file(model.vocab_file, "vocab_file")
+    stat = tf.io.gfile.stat(model.vocab_file)
+    return _load_version(
+        model.vocab_file, stat.mtime_nsec, stat.length, model.lower_case
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _load_version(path, mtime_nsec, length, lower_case):
+    del mtime_nsec, length  # Keys of the cache only.
+    return tokenization.WordPieceTokenizer(path, lower_case)

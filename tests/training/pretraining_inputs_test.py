@@ -1,0 +1,184 @@
+"""Data of every format through one function, and a run from raw text."""
+
+import itertools
+import os
+import random
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mobilebert_tf import experiments
+from mobilebert_tf import pretraining
+from mobilebert_tf import tokenization
+from mobilebert_tf import training
+from mobilebert_tf.data import corpus as corpus_lib
+from mobilebert_tf.data import masking
+from mobilebert_tf.data import pretraining_builder
+from mobilebert_tf.data import sentence_pairs
+from mobilebert_tf.tasks import pretraining_inputs
+from tests.training import conftest
+
+_LENGTH = conftest.SEQUENCE_LENGTH
+
+
+@pytest.fixture(scope="module", name="inputs")
+def _inputs(workspace, tmp_path_factory):
+    """The three formats: {data_format: path}."""
+    folder = tmp_path_factory.mktemp("inputs")
+    rng = random.Random(6)
+    documents = [
+        [
+            " ".join(rng.choices(workspace.words, k=rng.randint(4, 9)))
+            for _ in range(12)
+        ]
+        for _ in range(20)
+    ]
+    text_file = folder / "text.txt"
+    text_file.write_text("\n\n".join("\n".join(d) for d in documents))
+    tokenizer = tokenization.WordPieceTokenizer(workspace.vocab_file)
+    corpus = corpus_lib.tokenize(documents, tokenizer)
+    pairs = np.concatenate(
+        list(sentence_pairs.plan(corpus, _LENGTH - 3, 0.1, seed=0))
+    )
+    masker = masking.Masker(
+        corpus, tokenizer, masking.MaskingOptions(_LENGTH, 1)
+    )
+    tokens = folder / "tokens"
+    with tf.io.TFRecordWriter(str(tokens)) as writer:
+        for record in pretraining_builder.serialize(masker.assemble(pairs)):
+            writer.write(record)
+    return {
+        "examples": workspace.records,
+        "tokens": str(tokens),
+        "text": str(text_file),
+    }
+
+
+def _make(workspace, inputs, path_of, start_batch=0, **fields):
+    data = experiments.PretrainingDataConfig(
+        data_format=path_of,
+        input_path=inputs[path_of],
+        global_batch_size=8,
+        max_seq_length=_LENGTH,
+        max_predictions_per_seq=4,
+    )
+    data.override(fields)
+    model = experiments.ModelConfig(vocab_file=workspace.vocab_file)
+    with open(workspace.vocab_file) as stream:
+        vocab_size = len(stream.readlines())
+    return pretraining_inputs.make_dataset(data, model, vocab_size, start_batch)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_all_formats_look_alike(workspace, inputs, is_training):
+    specs = []
+    for data_format in pretraining_inputs.FORMATS:
+        dataset = _make(workspace, inputs, data_format, is_training=is_training)
+        specs.append(dataset.element_spec)
+        assert (dataset.cardinality() == tf.data.INFINITE_CARDINALITY) == (
+            is_training
+        )
+        batch = next(iter(dataset))
+        share = tf.reduce_sum(batch["masked_lm_weights"]) / tf.cast(
+            tf.reduce_sum(batch["input_mask"]), tf.float32
+        )
+        assert 0.1 < share < 0.2
+    assert specs[0] == specs[1] == specs[2]
+
+
+@pytest.mark.parametrize("data_format", ["tokens", "text"])
+def test_strategy_and_resume(workspace, inputs, data_format):
+    whole = {}
+    for strategy in ("token", "span"):
+        fields = {"masking": {"strategy": strategy}}
+        dataset = _make(workspace, inputs, data_format, **fields)
+        whole[strategy] = list(itertools.islice(dataset, 6))
+        resumed = _make(workspace, inputs, data_format, 4, **fields)
+        for got, expected in zip(resumed, whole[strategy][4:], strict=False):
+            for name, value in expected.items():
+                np.testing.assert_array_equal(got[name], value, name)
+    positions = [
+        np.concatenate([batch["masked_lm_positions"] for batch in batches])
+        for batches in whole.values()
+    ]
+    assert (positions[0] != positions[1]).any()
+
+
+@pytest.mark.parametrize("data_format", ["tokens", "text"])
+def test_evaluation_is_the_same_each_time(workspace, inputs, data_format):
+    dataset = _make(workspace, inputs, data_format, is_training=False)
+    first, second = list(dataset), list(dataset)
+    assert len(first) == len(second) > 1
+    for one, other in zip(first, second, strict=True):
+        for name, value in one.items():
+            np.testing.assert_array_equal(other[name], value, name)
+
+
+@pytest.mark.parametrize(
+    "path_of, fields, message",
+    [
+        ("text", {"data_format": "csv"}, "data_format: got 'csv', expected"),
+        (
+            "tokens",
+            {"max_predictions_per_seq": 22},
+            "max_predictions_per_seq: got 22, expected 1 to 21",
+        ),
+        (
+            "text",
+            {"masking": {"strategy": "word"}},
+            "masking.strategy: got 'word'",
+        ),
+        ("examples", {"data_format": "tokens"}, "got masked records"),
+        ("tokens", {"data_format": "examples"}, "expected masked_lm_posi"),
+        ("tokens", {"data_format": "text"}, "expected UTF-8 text"),
+        ("text", {"data_format": "tokens"}, "record 0 is damaged"),
+        ("text", {"text": {"short_seq_prob": 3.0}}, "short_seq_prob: got 3"),
+    ],
+)
+def test_wrong_input_is_named(workspace, inputs, path_of, fields, message):
+    with pytest.raises(ValueError, match=message):
+        _make(workspace, inputs, path_of, **fields)
+
+
+def test_a_run_from_raw_text_resumes(workspace, inputs, tmp_path):
+    """From step 2 again: the same losses, and evaluation by itself."""
+    params = conftest.pretraining_params(
+        workspace,
+        workspace.student,
+        train_steps=4,
+        **{
+            "task.train_data.input_path": inputs["text"],
+            "task.train_data.data_format": "text",
+            "task.train_data.masking.strategy": "whole_word",
+            "task.validation_data.input_path": inputs["text"],
+            "task.validation_data.data_format": "text",
+            "trainer.max_to_keep": 5,
+        },
+    )
+    whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
+    pretraining.run(params, whole, train=True)
+    shutil.copytree(whole, killed)
+    tf.compat.v1.train.update_checkpoint_state(
+        killed, os.path.join(killed, "ckpt-2")
+    )
+    for name in os.listdir(killed):
+        if name.startswith("ckpt-4"):
+            os.remove(os.path.join(killed, name))
+    assert training.saved_step(killed) == 2
+    resumed = pretraining.run(params, killed, train=True)
+    losses = [
+        [
+            row["training_loss"]
+            for row in training.read_metrics(folder)
+            if row["kind"] == "train" and row["step"] == 4
+        ][-1]
+        for folder in (whole, killed)
+    ]
+    assert losses[0] == losses[1]
+    params.task.model.vocab_file = ""
+    evaluated = pretraining.run(params, whole, train=False)
+    assert evaluated["masked_lm_loss"] == pytest.approx(
+        resumed["masked_lm_loss"], rel=1e-5
+    )
