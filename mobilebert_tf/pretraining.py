@@ -1,5 +1,6 @@
 """Runs a pre-training experiment: teacher, taught student, or bare student."""
 
+import contextlib
 import filecmp
 import operator
 import os
@@ -73,7 +74,11 @@ def run(
         stage.name: _optimizer_config(params, stage) for stage in stages
     }
     tf_keras.utils.set_random_seed(task.seed)
-    with strategy.scope():
+    with (
+        strategy.scope(),
+        runtime.output_directory(strategy, model_dir) as output_dir,
+        _named_damage(task, train, network),
+    ):
         teacher = _load_teacher(task.teacher_dir, network)
         initial = _load_initial(task.init_checkpoint, network)
 
@@ -93,7 +98,7 @@ def run(
             )
         experiment_builder.check_continues(params, model_dir)
         model_directory.write(
-            model_dir,
+            output_dir,
             network,
             model_directory.ModelInfo(
                 head=model_directory.PRETRAINING,
@@ -102,7 +107,7 @@ def run(
             ),
             task.model.vocab_file,
         )
-        experiment_builder.write_params(params, model_dir)
+        experiment_builder.write_params(params, output_dir)
         return training.run_stages(
             params,
             stages,
@@ -188,6 +193,23 @@ def _check_records(data, flag, network):
         drop_remainder=data.is_training,
         vocab_size=network.vocab_size,
     )
+
+
+@contextlib.contextmanager
+def _named_damage(task, train, network):
+    """Says which record is at fault when reading fails within the block."""
+    with contextlib.ExitStack() as stack:
+        for data in [task.train_data] * train + [task.validation_data]:
+            if data.input_path:
+                stack.enter_context(
+                    pretraining_data.named_damage(
+                        data.input_path.split(","),
+                        data.max_seq_length,
+                        data.max_predictions_per_seq,
+                        network.vocab_size,
+                    )
+                )
+        yield
 
 
 def _load_teacher(teacher_dir, network):

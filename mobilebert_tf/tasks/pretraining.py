@@ -78,8 +78,9 @@ class PretrainingTask(base_task.Task):
             start_batch=self.start_step if params.is_training else 0,
             drop_remainder=params.is_training,
             vocab_size=self.network.vocab_size,
+            input_context=input_context,
         )
-        return sharding.shard_batches(dataset, batch_size, input_context)
+        return sharding.split_among_replicas(dataset, batch_size, input_context)
 
     def build_metrics(self, training: bool = True):
         del training
@@ -233,4 +234,6 @@ def pretraining_loss(inputs, outputs):
 def _update(metrics, terms):
     for metric in metrics or ():
         value, weight = terms[metric.name]
+        # A replica may have got no row of the last batch.
+        value = tf.where(weight > 0, value, 0.0)
         metric.update_state(value, sample_weight=weight)
