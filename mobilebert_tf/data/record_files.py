@@ -148,13 +148,15 @@ def check_record(
                 f"{where}: {name}: got length {len(values)}, expected "
                 f"{lengths[length]}"
             )
-        if vocab_size and name.endswith("_ids"):
-            for value in (min(values), max(values)):
-                if not 0 <= value < vocab_size:
-                    raise ValueError(
-                        f"{where}: {name}: got id {value}, expected 0 to less "
-                        f"than the vocabulary size {vocab_size}"
-                    )
+        if min(values) < 0:
+            raise ValueError(
+                f"{where}: {name}: got {min(values)}, expected at least 0"
+            )
+        if vocab_size and name.endswith("_ids") and max(values) >= vocab_size:
+            raise ValueError(
+                f"{where}: {name}: got id {max(values)}, expected less than "
+                f"the vocabulary size {vocab_size}"
+            )
 
 
 def _count(path):

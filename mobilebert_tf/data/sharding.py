@@ -39,6 +39,8 @@ def take_rows(
 ) -> tf.data.Dataset:
     """Reduces global batches to the rows of this worker, in order.
 
+    A worker that gets none of a last, smaller batch has one batch less.
+
     Args:
         dataset: as of shard_batches.
         batch_size: likewise.
@@ -52,12 +54,16 @@ def take_rows(
     _check(batch_size, input_context)
     rows = batch_size // input_context.num_input_pipelines
     start = input_context.input_pipeline_id * rows
+
+    def is_there(*batch):
+        return tf.shape(tf.nest.flatten(batch)[0])[0] > 0
+
     return dataset.map(
         lambda *batch: tf.nest.map_structure(
             lambda values: values[start : start + rows],
             batch if len(batch) > 1 else batch[0],
         )
-    )
+    ).filter(is_there)
 
 
 def split_among_replicas(
