@@ -56,16 +56,17 @@ def run(
             params.task, glue.get_task(params.task.task_name), predict_split
         )
     metrics = {}
-    if do_train:
-        metrics = _train(params, model_dir, do_eval, strategy)
-    elif do_eval:
-        metrics = _evaluate(params, model_dir)
-    if predict_split:
-        _predict(params, model_dir, predict_split)
+    with runtime.output_directory(strategy, model_dir) as output_dir:
+        if do_train:
+            metrics = _train(params, model_dir, output_dir, do_eval, strategy)
+        elif do_eval:
+            metrics = _evaluate(params, model_dir)
+        if predict_split:
+            _predict(params, model_dir, output_dir, predict_split)
     return metrics
 
 
-def _train(params, model_dir, evaluate, strategy):
+def _train(params, model_dir, output_dir, evaluate, strategy):
     config = params.task
     task_spec = glue.get_task(config.task_name)
     batch_size = config.train_data.global_batch_size
@@ -111,7 +112,7 @@ def _train(params, model_dir, evaluate, strategy):
     tf_keras.utils.set_random_seed(config.seed)
     experiment_builder.check_continues(params, model_dir)
     model_directory.write(
-        model_dir,
+        output_dir,
         network,
         model_directory.ModelInfo(
             head=model_directory.SEQUENCE_CLASSIFICATION,
@@ -123,7 +124,7 @@ def _train(params, model_dir, evaluate, strategy):
         ),
         vocab_file,
     )
-    experiment_builder.write_params(params, model_dir)
+    experiment_builder.write_params(params, output_dir)
     with strategy.scope():
         return training.run_stages(
             params,
@@ -161,7 +162,7 @@ def _evaluate(params, model_dir):
     return training.evaluate_model(params, task, stage, model_dir)
 
 
-def _predict(params, model_dir, split):
+def _predict(params, model_dir, output_dir, split):
     trained = load_classifier(model_dir)
     task_spec = _task_of(params.task, trained.info)
     config = _with_model_info(params.task, trained.info)
@@ -171,7 +172,7 @@ def _predict(params, model_dir, split):
     for index, row in enumerate(probabilities):
         label = trained.info.labels[row.argmax()]
         rows.append("\t".join([str(index), label, *(f"{p:.6f}" for p in row)]))
-    path = os.path.join(model_dir, f"predictions_{split}.tsv")
+    path = os.path.join(output_dir, f"predictions_{split}.tsv")
     files.write_text(path, "\n".join(rows) + "\n")
     logging.info("wrote %d predictions to %s", len(probabilities), path)
 

@@ -9,6 +9,8 @@ from official.core import config_definitions
 from official.modeling import optimization
 from official.modeling.hyperparams import base_config
 
+from mobilebert_tf import runtime
+
 # Neither decayed nor, with LAMB, scaled by the trust ratio (reference code).
 _EXCLUDED_FROM_DECAY = ["LayerNorm", "bias"]
 
@@ -445,4 +447,4 @@ def _optimizer_config(
 
 
 def _runtime():
-    return config_definitions.RuntimeConfig(distribution_strategy="one_device")
+    return runtime.RuntimeConfig(distribution_strategy="one_device")

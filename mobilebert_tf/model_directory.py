@@ -126,12 +126,13 @@ def write(
             raise ValueError(
                 f"{present} and {vocab_file} differ; choose another --model_dir"
             )
-    config.to_json_file(os.path.join(model_dir, CONFIG_FILE))
     files.write_text(
         os.path.join(model_dir, INFO_FILE),
         json.dumps(dataclasses.asdict(info), indent=2) + "\n",
     )
     files.copy(vocab_file, os.path.join(model_dir, VOCAB_FILE))
+    # Last: where it is, the others are.
+    config.to_json_file(os.path.join(model_dir, CONFIG_FILE))
 
 
 def _check_same(model_dir, present, wanted, but=()):

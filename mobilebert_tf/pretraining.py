@@ -1,5 +1,6 @@
 """Runs a pre-training experiment: teacher, taught student, or bare student."""
 
+import contextlib
 import filecmp
 import os
 
@@ -89,7 +90,11 @@ def run(
         stage.name: _optimizer_config(params, stage, stages) for stage in stages
     }
     tf_keras.utils.set_random_seed(task.seed)
-    with strategy.scope():
+    with (
+        strategy.scope(),
+        runtime.output_directory(strategy, model_dir) as output_dir,
+        _named_damage(task, train, network),
+    ):
         teacher = _load_teacher(task.teacher_dir, network)
         initial = _load_initial(task.init_checkpoint, network)
         teacher_blocks = _map_blocks(task, teacher, network)
@@ -114,7 +119,7 @@ def run(
             )
         experiment_builder.check_continues(params, model_dir)
         model_directory.write(
-            model_dir,
+            output_dir,
             network,
             model_directory.ModelInfo(
                 head=model_directory.PRETRAINING,
@@ -123,7 +128,7 @@ def run(
             ),
             task.model.vocab_file,
         )
-        experiment_builder.write_params(params, model_dir)
+        experiment_builder.write_params(params, output_dir)
         return training.run_stages(
             params,
             stages,
@@ -197,6 +202,21 @@ def _check_records(data, flag, model, network):
     if not data.input_path:
         raise ValueError(f"--{flag} is required: got nothing, expected files")
     pretraining_inputs.make_dataset(data, model, network.vocab_size)
+
+
+@contextlib.contextmanager
+def _named_damage(task, train, network):
+    """Says which record is at fault when reading fails within the block."""
+    with contextlib.ExitStack() as stack:
+        for data in [
+            *[task.first_train_data, task.train_data] * train,
+            task.validation_data,
+        ]:
+            if data.input_path:
+                stack.enter_context(
+                    pretraining_inputs.named_damage(data, network.vocab_size)
+                )
+        yield
 
 
 def _load_teacher(teacher_dir, network):

@@ -2,7 +2,8 @@
 
 Stages run on the Model Garden's trainer under Orbit's controller. Each stage
 starts by restoring the newest checkpoint of the model's folder, whether this
-process or an earlier, killed one wrote it: both continue alike.
+process or an earlier, killed one wrote it: both continue alike. Several
+workers do all of this in step; only the chief writes to the model's folder.
 """
 
 import contextlib
@@ -21,10 +22,11 @@ from official.core import base_trainer
 from official.core import config_definitions
 
 from mobilebert_tf import model_directory
+from mobilebert_tf import run_checkpoints
+from mobilebert_tf import runtime
 from mobilebert_tf.distillation import schedule
 
 METRICS_FILE = "metrics.jsonl"
-CHECKPOINT_NAME = "ckpt"
 
 # Of Orbit and TensorFlow; what they tell of each loop, _Progress tells shorter.
 _CHATTY_FILES = ("controller.py", "loop_fns.py", "functional_saver.py")
@@ -45,18 +47,6 @@ class StageTrainer(base_trainer.Trainer):
             global_step=self.global_step,
             **{f"optimizer_{optimizer_name}": self.optimizer},
         )
-
-
-class _CheckpointManager(tf.train.CheckpointManager):
-    """Restores the model whole, and of the rest what the checkpoint has."""
-
-    def restore_or_initialize(self):
-        if self.latest_checkpoint is None:
-            return super().restore_or_initialize()
-        model_directory.restore(self.checkpoint.model, self.latest_checkpoint)
-        status = self.checkpoint.restore(self.latest_checkpoint)
-        status.expect_partial()  # Another stage's optimizer state is left.
-        return self.latest_checkpoint
 
 
 def run_stages(
@@ -86,17 +76,21 @@ def run_stages(
             checkpoint is kept.
     """
     _check_intervals(params.trainer)
-    step = saved_step(model_dir)
+    strategy = tf.distribute.get_strategy()
+    if runtime.is_chief(strategy):
+        run_checkpoints.repair(model_dir)
+    step = _common_step(strategy, model_dir)
     to_do = schedule.remaining(stages, step)
     total = stages[-1].end_step
+    metrics = {}
     if not to_do:
         logging.info("%s is already trained to step %d", model_dir, step)
-        if not evaluate:
-            return {}
-        return evaluate_model(
-            params, make_task(stages[-1], step), stages[-1], model_dir
+    if evaluate and (not to_do or _lacks_evaluation(params, stages, model_dir)):
+        stage = _stage_of(stages, step)
+        metrics = evaluate_model(
+            params, make_task(stage, step), stage, model_dir
         )
-    metrics = {}
+        _common_step(strategy, model_dir)
     for stage in to_do:
         start_step = max(step, stage.start_step)
         logging.info(
@@ -106,16 +100,21 @@ def run_stages(
             stage.end_step,
             total,
         )
-        with _quiet_orbit():
+        with (
+            _quiet_orbit(),
+            runtime.output_directory(strategy, model_dir) as output_dir,
+        ):
             metrics = _run_stage(
                 params,
                 stage,
                 make_task(stage, start_step),
                 make_optimizer_config(stage),
                 model_dir,
+                output_dir,
                 total,
                 evaluate,
             )
+        _common_step(strategy, model_dir)
     return metrics
 
 
@@ -130,18 +129,26 @@ def evaluate_model(params, task, stage, model_dir: str) -> dict[str, float]:
         train=False,
         optimizer_name=stage.optimizer_name,
     )
-    manager = _CheckpointManager(
-        trainer.checkpoint, model_dir, max_to_keep=None
-    )
-    with _quiet_orbit():
+    with (
+        _quiet_orbit(),
+        runtime.output_directory(trainer.strategy, model_dir) as output_dir,
+    ):
+        manager = run_checkpoints.CheckpointManager(
+            trainer.checkpoint,
+            model_dir,
+            output_dir,
+            interval=params.trainer.checkpoint_interval,
+            max_to_keep=None,
+            step_counter=trainer.global_step,
+        )
         controller = orbit.Controller(
             strategy=trainer.strategy,
             evaluator=trainer,
             global_step=trainer.global_step,
             checkpoint_manager=manager,
-            eval_summary_dir=os.path.join(model_dir, "validation"),
+            eval_summary_dir=os.path.join(output_dir, "validation"),
         )
-        return _evaluate(controller, trainer, model_dir, stage)
+        return _evaluate(controller, trainer, output_dir, stage)
 
 
 def saved_step(model_dir: str) -> int:
@@ -184,8 +191,44 @@ def read_metrics(model_dir: str) -> list[dict]:
     return [rows[key] for key in sorted(rows)]
 
 
+def _common_step(strategy, model_dir):
+    """Waits for all workers; returns the step that they find in `model_dir`."""
+    runtime.meet(strategy, 0, "nothing")
+    step = saved_step(model_dir)
+    runtime.meet(strategy, step, "the step of the newest checkpoint")
+    return step
+
+
+def _stage_of(stages, step):
+    """Returns the stage that made the update to `step`."""
+    return next(
+        (stage for stage in stages if step <= stage.end_step), stages[-1]
+    )
+
+
+def _lacks_evaluation(params, stages, model_dir):
+    """Whether a kill came between a checkpoint and the evaluation due then."""
+    step = saved_step(model_dir)
+    stage = _stage_of(stages, step)
+    steps = step - stage.start_step
+    is_due = step == stage.end_step or (
+        steps and steps % params.trainer.validation_interval == 0
+    )
+    return is_due and not any(
+        row["step"] == step and row["kind"] == "validation"
+        for row in read_metrics(model_dir)
+    )
+
+
 def _run_stage(
-    params, stage, task, optimizer_config, model_dir, total, evaluate
+    params,
+    stage,
+    task,
+    optimizer_config,
+    model_dir,
+    output_dir,
+    total,
+    evaluate,
 ):
     trainer = StageTrainer(
         params,
@@ -196,13 +239,15 @@ def _run_stage(
         evaluate=evaluate,
         optimizer_name=stage.optimizer_name,
     )
-    manager = _CheckpointManager(
+    manager = run_checkpoints.CheckpointManager(
         trainer.checkpoint,
         model_dir,
+        output_dir,
+        interval=params.trainer.checkpoint_interval,
         max_to_keep=params.trainer.max_to_keep,
         step_counter=trainer.global_step,
-        checkpoint_interval=params.trainer.checkpoint_interval,
-        checkpoint_name=CHECKPOINT_NAME,
+        optimizer_item=f"optimizer_{stage.name}",
+        first_step=stage.start_step,
         init_fn=trainer.initialize,
     )
     progress = _Progress(
@@ -210,7 +255,7 @@ def _run_stage(
         stage,
         total,
         params.task.train_data.global_batch_size,
-        model_dir,
+        output_dir,
     )
     controller = orbit.Controller(
         strategy=trainer.strategy,
@@ -219,8 +264,8 @@ def _run_stage(
         global_step=trainer.global_step,
         steps_per_loop=params.trainer.steps_per_loop,
         checkpoint_manager=manager,
-        summary_dir=os.path.join(model_dir, "train"),
-        eval_summary_dir=os.path.join(model_dir, "validation"),
+        summary_dir=os.path.join(output_dir, "train"),
+        eval_summary_dir=os.path.join(output_dir, "validation"),
         train_actions=[progress],
     )
     interval = params.trainer.validation_interval
@@ -234,7 +279,7 @@ def _run_stage(
         progress.restart_clock()
         controller.train(step, checkpoint_at_completion=step == stage.end_step)
         if evaluate:
-            metrics = _evaluate(controller, trainer, model_dir, stage)
+            metrics = _evaluate(controller, trainer, output_dir, stage)
     return metrics
 
 

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from mobilebert_tf.data import epochs
+from mobilebert_tf.data import record_files
+from mobilebert_tf.data import sharding
 from mobilebert_tf.data import text
 
-# Files read side by side, and records shuffled at a time.
-_FILES_AT_ONCE = 16
+# Files read side by side, each with a buffer of 256 KB, and records shuffled
+# at a time: twice 80 MB at length 512.
+_FILES_AT_ONCE = 64
 _SHUFFLE_BLOCK = 32768
-_RECORDS_PER_CHECK = 1024
-# Length, two checksums.
-_FRAME_BYTES = 16
 
 # Keras-side names of the features that change name.
 _KERAS_NAMES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
@@ -46,13 +46,17 @@ def make_dataset(
     drop_remainder: bool = True,
     vocab_size: int | None = None,
     features: Mapping[str, tuple[tf.DType, str | int]] = FEATURES,
+    input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Returns batches of pre-training examples.
 
     For training the stream is endless, batches run across the ends of epochs,
     and every epoch is shuffled anew by a function of (seed, epoch): the
-    order of the files, 16 of which are read side by side, and blocks of
+    order of the files, 64 of which are read side by side, and blocks of
     32,768 records of the mixture. Otherwise it is one pass in file order.
+
+    Global batches are a function of files and seed. Each of several workers
+    reads all records, but parses only its rows of each batch.
 
     Args:
         input_files: paths or globs.
@@ -68,6 +72,8 @@ def make_dataset(
         vocab_size: if given, token ids are checked against it.
         features: what each record must hold and the batches will, in the
             form of FEATURES.
+        input_context: of the strategy, to return this worker's rows of each
+            global batch; None is all.
 
     Returns:
         A dataset of dicts, for FEATURES: `input_word_ids`, `input_mask`,
@@ -79,16 +85,14 @@ def make_dataset(
         ValueError: if a pattern matches no file, a file is damaged or holds
             no record, its first record does not have the lengths S and P or
             holds an id outside of the vocabulary, or there are fewer records
-            than one batch. Lengths and ids of later records are checked while
-            reading; that error is a tf.errors.InvalidArgumentError naming the
-            file.
+            than one batch. Later records are checked while reading; that
+            error is a tf.errors.OpError: see `named_damage`.
     """
     lengths = {"S": max_seq_length, "P": max_predictions_per_seq, 1: 1}
     paths = text.expand(input_files)
-    num_records = 0
+    num_records = sum(record_files.count(paths))
     for path in paths:
-        num_records += _count(path)
-        _check_first_record(path, features, lengths, vocab_size)
+        record_files.check_first(path, features, lengths, vocab_size)
     if num_records < batch_size and (is_training or drop_remainder):
         raise ValueError(
             f"{paths[0]}{' ...' if len(paths) > 1 else ''}: got {num_records} "
@@ -106,7 +110,8 @@ def make_dataset(
         records = records.skip(start_batch * batch_size)
     batches = records.batch(
         batch_size, drop_remainder=drop_remainder or is_training
-    ).map(
+    )
+    batches = sharding.take_rows(batches, batch_size, input_context).map(
         lambda path, record: _parse(
             path, record, features, lengths, vocab_size
         ),
@@ -126,93 +131,46 @@ def count_records(input_files: Sequence[str]) -> int:
         ValueError: if a pattern matches no file, or a file is empty, is no
             TFRecord or is cut off, with the number of the damaged record.
     """
-    return sum(_count(path) for path in text.expand(input_files))
+    return sum(record_files.count(text.expand(input_files)))
 
 
-def _count(path):
-    """Counts the records of a file, once for each content of it.
+@contextlib.contextmanager
+def named_damage(
+    input_files: Sequence[str],
+    max_seq_length: int,
+    max_predictions_per_seq: int,
+    vocab_size: int | None = None,
+    features: Mapping[str, tuple[tf.DType, str | int]] = FEATURES,
+) -> Iterator[None]:
+    """Says which record is at fault when reading fails within the block.
 
-    Every stage of a training makes a dataset of the same files, and reading
-    gigabytes only to count takes minutes.
+    A file may have been replaced since make_dataset looked at it, or a record
+    late in it may differ from the first. TensorFlow's errors name no record,
+    and some no file; so the files are read again.
+
+    Args:
+        input_files: as of make_dataset.
+        max_seq_length: likewise.
+        max_predictions_per_seq: likewise.
+        vocab_size: likewise.
+        features: likewise.
+
+    Raises:
+        ValueError: naming file and record, instead of a tf.errors.OpError
+            that comes from it.
     """
-    stat = tf.io.gfile.stat(path)
-    return _count_version(path, stat.mtime_nsec, stat.length)
-
-
-@functools.cache
-def _count_version(path, mtime_nsec, length):
-    del mtime_nsec  # A key of the cache only.
-    count = size = 0
     try:
-        for records, num_bytes in _measure(path, _RECORDS_PER_CHECK):
-            count += records
-            size += num_bytes + records * _FRAME_BYTES
-    except tf.errors.DataLossError:
-        raise _damaged(path, _first_damaged(path)) from None
-    # TensorFlow takes up to 11 bytes of a cut-off header for the end.
-    if size != length:
-        raise _damaged(path, count)
-    if not count:
-        raise ValueError(f"{path}: got no record, expected TFRecords")
-    return count
-
-
-def _damaged(path, record):
-    return ValueError(
-        f"{path}: record {record} is damaged: got a cut-off or foreign file, "
-        "expected TFRecords"
-    )
-
-
-def _measure(path, batch_size) -> Iterator[tuple[int, int]]:
-    """Yields (records, sum of their lengths) of each batch."""
-    dataset = tf.data.TFRecordDataset(path).batch(batch_size)
-    for records, length in dataset.map(
-        lambda batch: (
-            tf.size(batch),
-            tf.reduce_sum(tf.cast(tf.strings.length(batch), tf.int64)),
-        )
+        yield
+    except (
+        tf.errors.DataLossError,
+        tf.errors.InvalidArgumentError,
+        tf.errors.NotFoundError,
     ):
-        yield int(records), int(length)
-
-
-def _first_damaged(path):
-    number = 0
-    with contextlib.suppress(tf.errors.DataLossError):
-        for records, _ in _measure(path, 1):
-            number += records
-    return number
-
-
-def _check_first_record(path, features, lengths, vocab_size):
-    record = next(iter(tf.data.TFRecordDataset(path).take(1))).numpy()
-    try:
-        example = tf.train.Example.FromString(record)
-    except Exception as error:
-        raise ValueError(
-            f"{path}: record 0: got {len(record)} bytes, expected a "
-            "tf.train.Example"
-        ) from error
-    for name, (dtype, length) in features.items():
-        feature = example.features.feature
-        if name not in feature:
-            raise ValueError(
-                f"{path}: got features {', '.join(sorted(feature)) or 'none'}"
-                f", expected {name}"
-            )
-        kind = "float_list" if dtype == tf.float32 else "int64_list"
-        values = getattr(feature[name], kind).value
-        if len(values) != lengths[length]:
-            raise ValueError(
-                f"{path}: {name}: got length {len(values)}, expected "
-                f"{lengths[length]}"
-            )
-        largest = max(values)
-        if vocab_size and name.endswith("_ids") and largest >= vocab_size:
-            raise ValueError(
-                f"{path}: {name}: got id {largest}, expected less than the "
-                f"vocabulary size {vocab_size}"
-            )
+        lengths = {"S": max_seq_length, "P": max_predictions_per_seq, 1: 1}
+        record_files.check(
+            text.expand(input_files), features, lengths, vocab_size
+        )
+        raise
 
 
 def _shuffled_records(paths, epoch_seed):

@@ -89,8 +89,13 @@ class ClassificationTask(base_task.Task):
             start_batch=self.start_step if training else 0,
             drop_remainder=training,
         )
-        return sharding.shard_batches(
-            dataset, params.global_batch_size, input_context
+        batch_size = params.global_batch_size
+        if training:
+            return sharding.shard_batches(dataset, batch_size, input_context)
+        # Each worker evaluates all examples: the metrics are not means, and
+        # are computed from the outputs of its own replicas.
+        return sharding.split_among_replicas(
+            dataset, batch_size, input_context, across_workers=False
         )
 
     def build_metrics(self, training: bool = True):

@@ -111,8 +111,9 @@ class PretrainingTask(base_task.Task):
             self.task_config.model,
             self.network.vocab_size,
             start_batch=start_batch,
+            input_context=input_context,
         )
-        return sharding.shard_batches(dataset, batch_size, input_context)
+        return sharding.split_among_replicas(dataset, batch_size, input_context)
 
     def build_metrics(self, training: bool = True):
         names = transfer.metric_names(
@@ -319,4 +320,6 @@ def pretraining_loss(inputs, outputs):
 def _update(metrics, terms):
     for metric in metrics or ():
         value, weight = terms[metric.name]
+        # A replica may have got no row of the last batch.
+        value = tf.where(weight > 0, value, 0.0)
         metric.update_state(value, sample_weight=weight)

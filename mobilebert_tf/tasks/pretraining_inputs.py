@@ -1,5 +1,6 @@
 """The pre-training data that a configuration describes."""
 
+import contextlib
 import functools
 
 import tensorflow as tf
@@ -10,6 +11,7 @@ from mobilebert_tf import tokenization
 from mobilebert_tf.data import dynamic_masking
 from mobilebert_tf.data import pretraining
 from mobilebert_tf.data import raw_text
+from mobilebert_tf.data import sharding
 from mobilebert_tf.data import token_records
 
 EXAMPLES = "examples"
@@ -23,8 +25,9 @@ def make_dataset(
     model: experiments.ModelConfig,
     vocab_size: int,
     start_batch: int = 0,
+    input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
-    """Returns global batches of pre-training examples.
+    """Returns batches of pre-training examples.
 
     Training data is endless and shuffled; other data is one pass in order,
     with a smaller last batch.
@@ -35,6 +38,8 @@ def make_dataset(
         vocab_size: rows of the network's word table.
         start_batch: batches to skip: the stream continues as it would after
             so many batches.
+        input_context: of the strategy, to return this worker's rows of each
+            global batch; None is all.
 
     Returns:
         A dataset of dicts: `input_word_ids`, `input_mask`, `input_type_ids`
@@ -65,6 +70,7 @@ def make_dataset(
             max_predictions_per_seq=data.max_predictions_per_seq,
             seed=data.seed,
             vocab_size=vocab_size,
+            input_context=input_context,
             **stream,
         )
     dynamic_masking.check_lengths(
@@ -95,8 +101,30 @@ def make_dataset(
             text_format=data.text.input_format,
             **stream,
         )
-    return dynamic_masking.apply(
+    masked = dynamic_masking.apply(
         batches, masker, data.global_batch_size, start_batch
+    )
+    return sharding.take_rows(masked, data.global_batch_size, input_context)
+
+
+def named_damage(
+    data: experiments.PretrainingDataConfig, vocab_size: int
+) -> contextlib.AbstractContextManager:
+    """Says which record is at fault when reading fails within the block.
+
+    Args:
+        data: as of make_dataset. Raw text has no records to name.
+        vocab_size: likewise.
+    """
+    if data.data_format == TEXT:
+        return contextlib.nullcontext()
+    is_masked = data.data_format == EXAMPLES
+    return pretraining.named_damage(
+        data.input_path.split(","),
+        data.max_seq_length,
+        data.max_predictions_per_seq,
+        vocab_size,
+        pretraining.FEATURES if is_masked else token_records.FEATURES,
     )
 
 

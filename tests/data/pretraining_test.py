@@ -11,6 +11,8 @@ from mobilebert_tf.data import corpus as corpus_lib
 from mobilebert_tf.data import masking
 from mobilebert_tf.data import pretraining
 from mobilebert_tf.data import pretraining_builder
+from mobilebert_tf.data import record_files
+from mobilebert_tf.data import sharding
 
 _BATCH = 8
 
@@ -95,6 +97,89 @@ def test_records_of_all_files_mix(pattern):
     stream = _rows(itertools.islice(_make(pattern), 12))
     for start in range(0, len(stream), 32):
         assert {owner[row] for row in stream[start : start + 32]} == {0, 1, 2}
+
+
+def test_the_mixture_follows_from_file_order_blocks_and_seed(
+    tmp_path, monkeypatch
+):
+    """Against the definition, in plain Python but for the random order."""
+    monkeypatch.setattr(pretraining, "_FILES_AT_ONCE", 3)
+    monkeypatch.setattr(pretraining, "_SHUFFLE_BLOCK", 8)
+    paths = [str(tmp_path / f"{index}") for index in range(5)]
+    for index, path in enumerate(paths):
+        _write(path, [f"{index}-{number}".encode() for number in range(4)])
+    seed = tf.constant([5, 6], tf.int64)
+
+    def shuffled(values, seed):
+        order = tf.random.experimental.stateless_shuffle(values, seed)
+        return order.numpy().tolist()
+
+    open_files = [
+        [f"{os.path.basename(path.decode())}-{n}" for n in range(4)]
+        for path in shuffled(tf.constant(paths), seed)
+    ]
+    mixed = []
+    slots, waiting = [None] * 3, open_files
+    while waiting or any(slots):
+        for index in range(3):
+            if slots[index] is None and waiting:
+                slots[index] = waiting.pop(0)
+            if slots[index]:
+                mixed.append(slots[index].pop(0))
+            else:
+                slots[index] = None  # The next file opens in the next round.
+    expected = []
+    for block in range(0, len(mixed), 8):
+        expected += shuffled(
+            tf.constant(mixed[block : block + 8]), seed + block // 8 + 1
+        )
+    got = pretraining._shuffled_records(tf.constant(paths), seed)
+    assert [record.numpy() for _, record in got] == expected
+
+
+@pytest.mark.parametrize(
+    "workers, replicas, is_training",
+    [(2, 2, True), (1, 2, False), (2, 2, False), (4, 1, False)],
+)
+def test_workers_share_the_same_global_batches(
+    pattern, workers, replicas, is_training
+):
+    """The last batch of a pass is smaller, for some workers empty."""
+    kwargs = {"is_training": is_training, "drop_remainder": False}
+    whole = _make(pattern, **kwargs)
+    if is_training:
+        whole = whole.take(4)
+    shares = []
+    for worker in range(workers):
+        context = tf.distribute.InputContext(
+            workers, worker, workers * replicas
+        )
+        rows = _make(pattern, input_context=context, **kwargs)
+        batches = sharding.split_among_replicas(rows, _BATCH, context)
+        if is_training:
+            batches = batches.take(4 * replicas)
+        shares.append([_rows([batch]) for batch in batches])
+    size = _BATCH // workers // replicas
+    for step, batch in enumerate(whole):
+        together = [
+            row
+            for share in shares
+            for part in share[step * replicas : (step + 1) * replicas]
+            for row in part
+        ]
+        assert together == _rows([batch])
+        if len(together) == _BATCH:
+            assert {
+                len(part)
+                for share in shares
+                for part in share[step * replicas : (step + 1) * replicas]
+            } == {size}
+
+
+def test_a_batch_must_divide_among_the_replicas(pattern):
+    context = tf.distribute.InputContext(1, 0, 3)
+    with pytest.raises(ValueError, match="global_batch_size=8.* 3 replicas"):
+        sharding.shard_batches(_make(pattern), _BATCH, context)
 
 
 def test_order_depends_on_the_seed_alone(pattern):
@@ -191,39 +276,98 @@ def test_no_file(tmp_path):
         _make(f"{tmp_path}/absent*")
 
 
-def test_large_id_in_a_later_record(tmp_path, pattern, tokenizer):
-    batches = list(_make(pattern, is_training=False, drop_remainder=False))
-    ids = np.concatenate([batch["input_word_ids"] for batch in batches])
-    largest = ids.max(axis=1)
-    size = int(np.sort(largest)[-1])
-    assert largest[0] < size
-    dataset = _make(pattern, is_training=False, vocab_size=size)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="/x-0000"):
-        list(dataset)
-    list(_make(pattern, is_training=False, vocab_size=tokenizer.vocab_size))
+def _first_records(pattern, count):
+    (path, *_) = sorted(tf.io.gfile.glob(pattern))
+    return [r.numpy() for r in tf.data.TFRecordDataset(path).take(count)]
 
 
-def test_another_length_in_a_later_record(tmp_path, pattern):
-    records = [
-        record.numpy()
-        for path in sorted(tf.io.gfile.glob(pattern))
-        for record in tf.data.TFRecordDataset(path)
-    ]
-    for name in pretraining.FEATURES:
-        example = tf.train.Example.FromString(records[3])
-        feature = example.features.feature[name]
-        kind = feature.WhichOneof("kind")
-        getattr(feature, kind).value.append(0)
-        path = str(tmp_path / name)
-        with tf.io.TFRecordWriter(path) as writer:
-            for record in [*records[:3], example.SerializeToString()]:
-                writer.write(record)
-        batches = _make(path, is_training=False, batch_size=4)
-        with pytest.raises(tf.errors.InvalidArgumentError) as error:
-            list(batches)
-        told = error.value.message.splitlines()[0]
-        assert path in told and "got lengths" in told
-        assert "[32 32 32 6 6 6 1]" in told
+def _write(path, records):
+    with tf.io.TFRecordWriter(path) as writer:
+        for record in records:
+            writer.write(record)
+
+
+def _changed(record, name, change):
+    example = tf.train.Example.FromString(record)
+    change(example.features.feature[name])
+    return example.SerializeToString()
+
+
+def _to_strings(feature):
+    feature.bytes_list.value.append(b"x")
+
+
+@pytest.mark.parametrize(
+    "name, change, message",
+    [
+        (
+            "input_mask",
+            lambda feature: feature.int64_list.value.append(0),
+            "input_mask: got length 33, expected 32",
+        ),
+        (
+            "next_sentence_labels",
+            lambda feature: feature.Clear(),
+            "next_sentence_labels: got length 0, expected 1",
+        ),
+        (
+            "masked_lm_ids",
+            lambda feature: feature.int64_list.value.__setitem__(2, 999),
+            "masked_lm_ids: got id 999, expected less than the vocabulary "
+            "size 900",
+        ),
+        (
+            "input_ids",
+            lambda feature: feature.int64_list.value.__setitem__(1, -4),
+            "input_ids: got -4, expected at least 0",
+        ),
+        ("input_ids", _to_strings, "input_ids: got a bytes_list, expected a"),
+        (
+            "masked_lm_weights",
+            lambda feature: feature.int64_list.value.append(1),
+            "masked_lm_weights: got a int64_list, expected a float_list",
+        ),
+    ],
+)
+def test_a_later_record_is_named(tmp_path, pattern, name, change, message):
+    path = str(tmp_path / "x")
+    records = _first_records(pattern, 7)
+    _write(path, [*records[:5], _changed(records[5], name, change), records[6]])
+    with pytest.raises(ValueError) as error:
+        with pretraining.named_damage([path], 32, 6, vocab_size=900):
+            list(_make(path, is_training=False, batch_size=2, vocab_size=900))
+    assert str(error.value).startswith(f"{path}: record 5: {message}")
+
+
+@pytest.mark.parametrize("replacement", ["cut", "foreign", "absent"])
+def test_a_file_replaced_after_the_check_is_named(
+    tmp_path, pattern, replacement
+):
+    path = tmp_path / "x"
+    _write(str(path), _first_records(pattern, 6))
+    content = path.read_bytes()
+    with pytest.raises(ValueError) as error:
+        with pretraining.named_damage([str(path)], 32, 6):
+            dataset = _make(str(path), batch_size=2)
+            if replacement == "cut":
+                path.write_bytes(content[:-40])
+            elif replacement == "foreign":
+                path.write_text("plain text " * 99)
+            else:
+                path.unlink()
+            list(dataset.take(9))
+    expected = {
+        "cut": f"{path}: record 5 is damaged",
+        "foreign": f"{path}: record 0 is damaged",
+        "absent": f"{path}: got no file",
+    }
+    assert str(error.value).startswith(expected[replacement])
+
+
+def test_an_error_of_another_origin_stays(pattern):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="elsewhere"):
+        with pretraining.named_damage([pattern], 32, 6):
+            raise tf.errors.InvalidArgumentError(None, None, "elsewhere")
 
 
 def test_an_unchanged_file_is_counted_once(tmp_path, pattern, monkeypatch):
@@ -231,13 +375,13 @@ def test_an_unchanged_file_is_counted_once(tmp_path, pattern, monkeypatch):
     path = tmp_path / "x"
     path.write_bytes(content)
     scanned = []
-    measure = pretraining._measure
+    measure = record_files._measure
 
     def counted(*args):
         scanned.append(args)
         return measure(*args)
 
-    monkeypatch.setattr(pretraining, "_measure", counted)
+    monkeypatch.setattr(record_files, "_measure", counted)
     count = pretraining.count_records([str(path)])
     assert pretraining.count_records([str(path)]) == count
     _make(str(path))

@@ -3,7 +3,6 @@
 import glob
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -180,15 +179,6 @@ def test_another_seed_is_refused(teacher_dir, workspace):
         pretraining.run(params, teacher_dir, train=True)
 
 
-def test_a_lost_checkpoint_is_no_fresh_start(teacher_dir, workspace, tmp_path):
-    folder = str(tmp_path / "copy")
-    shutil.copytree(teacher_dir, folder)
-    os.remove(os.path.join(folder, "checkpoint"))
-    params = conftest.pretraining_params(workspace, workspace.teacher, 6)
-    with pytest.raises(ValueError, match="`checkpoint` is missing"):
-        pretraining.run(params, folder, train=True)
-
-
 def test_a_run_can_start_from_a_pretrained_model(teacher_dir, workspace):
     folder = str(workspace.folder / "continued")
     rate = (
@@ -336,7 +326,6 @@ def test_killed_run_continues_to_the_same_weights(workspace, teacher_dir):
             {"trainer.optimizer_config.warmup.linear.warmup_steps": 10},
             "never ends",
         ),
-        ({"runtime.distribution_strategy": "multi_worker_mirrored"}, "multi"),
         ({"task.teacher_dir": "/nope"}, "--teacher_dir=/nope"),
         ({"task.knowledge_transfer.strategy": "progressive"}, "a teacher"),
         ({"runtime.mixed_precision_dtype": "float16"}, "float16"),
