@@ -1,9 +1,4 @@
-"""Pre-trained models from any format: a run's teacher, or its start.
-
-checkpoint = pretrained.read("teacher", "teacher_dir")
-pretrained.follow_vocabulary(params.task.model, checkpoint, ...)
-model = pretrained.build_model(checkpoint)
-"""
+"""Pre-trained models from any format: a run's teacher, and its start."""
 
 import os
 
@@ -29,53 +24,57 @@ _MAY_BE_DRAWN = ("cls/seq_relationship/", "bert/pooler/")
 
 
 def read_teacher(
-    path: str, config_file: str = "", lower_case: bool = True
-) -> checkpoint_lib.Checkpoint:
-    """Reads a teacher.
+    task: experiments.PretrainingTaskConfig,
+) -> checkpoint_lib.Checkpoint | None:
+    """Reads the teacher of a run, None without one.
 
-    Args:
-        path: --teacher_dir, see `read`. Of a checkpoint of the official
-            distillation, which holds the student too, the teacher is read.
-        config_file: --bert_teacher_config_file, see `read`.
-        lower_case: see `read`.
+    Of a checkpoint of the official distillation, which holds the student too,
+    the teacher is read.
 
     Raises:
         ValueError: see `read`.
     """
+    if not task.teacher_dir:
+        return None
     return read(
-        path,
+        task.teacher_dir,
         "teacher_dir",
-        config_file,
+        task.teacher_config_file,
         "bert_teacher_config_file",
-        lower_case=lower_case,
-        scope=TEACHER_SCOPE if holds_teacher(path) else "",
+        lower_case=task.model.lower_case,
+        scope=TEACHER_SCOPE if holds_teacher(task.teacher_dir) else "",
     )
 
 
 def read_initial(
-    path: str,
-    network: config_lib.MobileBertConfig,
-    config_file: str = "",
-    lower_case: bool = True,
-) -> checkpoint_lib.Checkpoint:
-    """Reads the weights that a run starts from.
+    task: experiments.PretrainingTaskConfig,
+) -> checkpoint_lib.Checkpoint | None:
+    """Reads the weights that a run starts from, None without any.
 
-    Args:
-        path: --init_checkpoint, see `read`.
-        network: of the run.
-        config_file: --bert_config_file, see `read`.
-        lower_case: see `read`.
+    Where init_checkpoint is the teacher's, as in the official script, there
+    are none unless it holds the student too.
 
     Raises:
-        ValueError: see `read`; also if the checkpoint holds another network.
+        ValueError: see `read`.
     """
-    checkpoint = read(
+    path = task.init_checkpoint
+    if not path or (path == task.teacher_dir and not holds_teacher(path)):
+        return None
+    return read(
         path,
         "init_checkpoint",
-        config_file,
+        task.model.bert_config_file,
         "bert_config_file",
-        lower_case=lower_case,
+        lower_case=task.model.lower_case,
     )
+
+
+def check_initial(
+    checkpoint: checkpoint_lib.Checkpoint,
+    network: config_lib.MobileBertConfig,
+    path: str,
+) -> None:
+    """Raises ValueError if `checkpoint` is not of the run's `network`."""
     difference = _difference(checkpoint.config, network)
     if difference:
         field, found, expected = difference
@@ -83,7 +82,6 @@ def read_initial(
             f"--init_checkpoint={path} holds another network: {field} is "
             f"{found}, this run has {expected}"
         )
-    return checkpoint
 
 
 def read(
@@ -175,42 +173,50 @@ def build_model(
 
 
 def follow_vocabulary(
-    model: experiments.ModelConfig,
-    checkpoint: checkpoint_lib.Checkpoint,
-    path: str,
-    flag: str,
+    task: experiments.PretrainingTaskConfig,
+    teacher: checkpoint_lib.Checkpoint | None,
+    initial: checkpoint_lib.Checkpoint | None,
     model_dir: str,
 ) -> None:
-    """Makes a run read what its teacher or start reads: vocabulary and case.
+    """Makes a run read what its teacher and start read: vocabulary and case.
 
     Args:
-        model: of the run; vocab_file and lower_case are set.
-        checkpoint: teacher or start of the run.
-        path: where it was read.
-        flag: name of the flag that `path` comes from, for messages.
+        task: model.vocab_file and model.lower_case are set.
+        teacher: of read_teacher.
+        initial: of read_initial.
         model_dir: of the run. A vocabulary that is no file of its own (in an
             archive, in a tokenizer.json) is written there.
 
     Raises:
         ValueError: if the vocabulary is unknown, or differs from the run's.
     """
-    given = model.vocab_file
-    if checkpoint.vocabulary is None:
-        if not given:
-            raise ValueError(
-                f"--{flag}={path} carries no vocabulary: --vocab_file is "
-                "required"
-            )
-    elif given:
+    model = task.model
+    for checkpoint, path, flag in (
+        (initial, task.init_checkpoint, "init_checkpoint"),
+        (teacher, task.teacher_dir, "teacher_dir"),
+    ):
+        if checkpoint is None:
+            continue
+        model.vocab_file = _common_vocabulary(
+            model.vocab_file, checkpoint, path, flag, model_dir
+        )
+        model.lower_case = checkpoint.lower_case
+
+
+def _common_vocabulary(given, checkpoint, path, flag, model_dir):
+    if given:
         files.require_file(given, "vocab_file")
-        if _read_bytes(given) != checkpoint.vocabulary:
+        if checkpoint.vocabulary not in (None, _read_bytes(given)):
             raise ValueError(
                 f"--vocab_file={given} differs from the vocabulary of "
                 f"--{flag}={path}"
             )
-    else:
-        model.vocab_file = _as_file(checkpoint.vocabulary, path, model_dir)
-    model.lower_case = checkpoint.lower_case
+        return given
+    if checkpoint.vocabulary is None:
+        raise ValueError(
+            f"--{flag}={path} carries no vocabulary: --vocab_file is required"
+        )
+    return _as_file(checkpoint.vocabulary, path, model_dir)
 
 
 def _as_file(vocabulary, path, model_dir):

@@ -27,6 +27,19 @@ def _write(folder, config, target_format, head="pretraining", **kwargs):
     return path, conversion.build_model(checkpoint)
 
 
+def _task(vocab_file="", lower_case=True, **fields):
+    task = experiments.PretrainingTaskConfig(**fields)
+    task.model.vocab_file = vocab_file
+    task.model.lower_case = lower_case
+    return task
+
+
+def _read_teacher(path, config_file=""):
+    return pretrained.read_teacher(
+        _task(teacher_dir=path, teacher_config_file=config_file)
+    )
+
+
 def _assert_same_outputs(model, expected, names=_OUTPUTS):
     inputs = small_networks.make_inputs(expected.config)
     inputs["masked_lm_positions"] = np.array([[1, 4]] * 4, np.int32)
@@ -52,7 +65,7 @@ def test_a_teacher_of_any_format_has_the_same_outputs(
         config, hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5
     )
     path, model = _write(tmp_path, config, target_format)
-    checkpoint = pretrained.read_teacher(path)
+    checkpoint = _read_teacher(path)
     assert checkpoint.vocabulary == networks.VOCABULARY
     _assert_same_outputs(pretrained.build_model(checkpoint), model)
 
@@ -60,10 +73,10 @@ def test_a_teacher_of_any_format_has_the_same_outputs(
 def test_a_missing_next_sentence_head_is_drawn(tmp_path, caplog):
     path, model = _write(tmp_path, _TEACHER, "tf1", "masked_lm")
     with caplog.at_level("WARNING", "absl"):
-        checkpoint = pretrained.read_teacher(path)
+        checkpoint = _read_teacher(path)
     assert f"--teacher_dir={path} has no" in caplog.text
     assert "cls/seq_relationship: drawn at random" in caplog.text
-    again = pretrained.read_teacher(path)
+    again = _read_teacher(path)
     networks.assert_same_values(again.values, checkpoint.values)
     teacher = pretrained.build_model(checkpoint)
     _assert_same_outputs(teacher, model, ["masked_lm_logits"])
@@ -73,7 +86,7 @@ def test_a_missing_next_sentence_head_is_drawn(tmp_path, caplog):
 def test_a_missing_masked_lm_head_is_an_error(tmp_path):
     path, _ = _write(tmp_path, _STUDENT, "mobilebert_tf", "encoder")
     with pytest.raises(ValueError, match="got no cls/predictions/"):
-        pretrained.read_teacher(path)
+        _read_teacher(path)
 
 
 @pytest.fixture(name="distilled")
@@ -91,11 +104,14 @@ def _distilled(tmp_path):
 def test_official_distillation_holds_both(distilled):
     path, config_file, student, teacher = distilled
     assert pretrained.holds_teacher(path)
-    read = pretrained.read_teacher(path, config_file)
+    read = _read_teacher(path, config_file)
     assert read.config == _TEACHER
     networks.assert_same_values(read.values, teacher.values)
-    read = pretrained.read_initial(path, _STUDENT)
-    networks.assert_same_values(read.values, student.values)
+    # As the official script has it: one checkpoint, given once.
+    task = _task(teacher_dir=path, init_checkpoint=path)
+    networks.assert_same_values(
+        pretrained.read_initial(task).values, student.values
+    )
 
 
 def test_other_checkpoints_hold_no_teacher(tmp_path):
@@ -105,17 +121,24 @@ def test_other_checkpoints_hold_no_teacher(tmp_path):
     assert not pretrained.holds_teacher(str(tmp_path / "absent"))
 
 
+def test_the_teachers_checkpoint_is_no_start(tmp_path):
+    path, _ = _write(tmp_path, _TEACHER, "tf1")
+    task = _task(teacher_dir=path, init_checkpoint=path)
+    assert pretrained.read_initial(task) is None
+    assert pretrained.read_initial(_task()) is None
+    assert pretrained.read_teacher(_task()) is None
+
+
 def test_another_network_is_no_start(tmp_path):
     path, _ = _write(tmp_path, _STUDENT, "tf1")
+    checkpoint = pretrained.read_initial(_task(init_checkpoint=path))
     other = dataclasses.replace(_STUDENT, intermediate_size=99)
     with pytest.raises(
         ValueError, match="holds another network: intermediate_size is 20.*99"
     ):
-        pretrained.read_initial(path, other)
-    without_dropout = dataclasses.replace(
-        _STUDENT, attention_probs_dropout_prob=0.0
-    )
-    assert pretrained.read_initial(path, without_dropout).config == _STUDENT
+        pretrained.check_initial(checkpoint, other, path)
+    other = dataclasses.replace(_STUDENT, attention_probs_dropout_prob=0.0)
+    pretrained.check_initial(checkpoint, other, path)
 
 
 def test_messages_speak_of_the_flags_of_training(tmp_path):
@@ -125,9 +148,9 @@ def test_messages_speak_of_the_flags_of_training(tmp_path):
         ValueError,
         match=f"--teacher_dir={path}: no .* give --bert_teacher_config_file$",
     ):
-        pretrained.read_teacher(path)
+        _read_teacher(path)
     with pytest.raises(ValueError, match="^--teacher_dir=/nope: no checkpoint"):
-        pretrained.read_teacher("/nope")
+        _read_teacher("/nope")
 
 
 def test_a_given_config_must_agree_with_a_described_folder(tmp_path):
@@ -136,58 +159,73 @@ def test_a_given_config_must_agree_with_a_described_folder(tmp_path):
     dataclasses.replace(_TEACHER, hidden_dropout_prob=0.3).to_json_file(
         config_file
     )
-    pretrained.read_teacher(path, config_file)
+    _read_teacher(path, config_file)
     dataclasses.replace(_TEACHER, hidden_act="relu").to_json_file(config_file)
     message = (
         f"--bert_teacher_config_file={config_file}: hidden_act is relu, but "
         f"gelu in --teacher_dir={path}"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
-        pretrained.read_teacher(path, config_file)
+        _read_teacher(path, config_file)
 
 
-def _follow(checkpoint, path, model_dir, **fields):
-    params = experiments.ModelConfig(**fields)
-    pretrained.follow_vocabulary(
-        params, checkpoint, path, "teacher_dir", str(model_dir)
-    )
-    return params
+def _follow(path, model_dir, **fields):
+    task = _task(teacher_dir=path, **fields)
+    teacher = pretrained.read_teacher(task)
+    pretrained.follow_vocabulary(task, teacher, None, str(model_dir))
+    return task.model
 
 
 def test_the_run_follows_the_teachers_vocabulary(tmp_path):
     path, _ = _write(tmp_path, _STUDENT, "tf1")
-    checkpoint = pretrained.read_teacher(path, lower_case=False)
-    own = os.path.join(path, "vocab.txt")
-    params = _follow(checkpoint, path, tmp_path / "run")
-    assert (params.vocab_file, params.lower_case) == (own, False)
+    run, own = tmp_path / "run", os.path.join(path, "vocab.txt")
+    model = _follow(path, run, lower_case=False)
+    assert (model.vocab_file, model.lower_case) == (own, False)
 
     other = tmp_path / "vocab.txt"
     shutil.copy(own, other)
-    params = _follow(checkpoint, path, tmp_path / "run", vocab_file=str(other))
-    assert params.vocab_file == str(other)
+    model = _follow(path, run, vocab_file=str(other))
+    assert (model.vocab_file, model.lower_case) == (str(other), True)
     other.write_bytes(networks.VOCABULARY.replace(b"hello", b"hallo"))
     with pytest.raises(ValueError, match="vocab.txt differs from the vocab"):
-        _follow(checkpoint, path, tmp_path / "run", vocab_file=str(other))
-    assert not (tmp_path / "run").exists()
+        _follow(path, run, vocab_file=str(other))
+    assert not run.exists()
+
+
+def test_our_folder_says_how_its_vocabulary_is_cased(tmp_path):
+    path, _ = _write(tmp_path, _STUDENT, "mobilebert_tf")
+    assert _follow(path, tmp_path / "run", lower_case=False).lower_case
+
+
+def test_teacher_and_start_share_a_vocabulary(tmp_path):
+    path, _ = _write(tmp_path, _STUDENT, "tf1")
+    task = _task(teacher_dir=path, init_checkpoint=f"{path}/")
+    checkpoint = pretrained.read_teacher(task)
+    other = dataclasses.replace(
+        checkpoint,
+        vocabulary=checkpoint.vocabulary.replace(b"hello", b"hallo"),
+    )
+    with pytest.raises(ValueError, match=f"vocabulary of --teacher_dir={path}"):
+        pretrained.follow_vocabulary(task, other, checkpoint, str(tmp_path))
 
 
 def test_a_vocabulary_without_a_file_goes_to_the_run(tmp_path):
     folder, _ = _write(tmp_path, _STUDENT, "tf1")
     path = networks.pack(folder, tmp_path / "a.tar.gz")
-    checkpoint = pretrained.read_teacher(path)
     run = tmp_path / "run"
     for _ in range(2):  # the second is a run that goes on
-        params = _follow(checkpoint, path, run)
-        assert params.vocab_file == str(run / "vocab.txt")
+        assert _follow(path, run).vocab_file == str(run / "vocab.txt")
         assert (run / "vocab.txt").read_bytes() == networks.VOCABULARY
     (run / "vocab.txt").write_text("another\n")
     with pytest.raises(ValueError, match="choose another --model_dir"):
-        _follow(checkpoint, path, run)
+        _follow(path, run)
 
 
 def test_an_unknown_vocabulary_must_be_given(tmp_path):
     path, _ = _write(tmp_path, _STUDENT, "tf1", vocabulary=None)
-    checkpoint = pretrained.read_teacher(path)
     with pytest.raises(ValueError, match="--vocab_file is required"):
-        _follow(checkpoint, path, tmp_path)
-    assert _follow(checkpoint, path, tmp_path, vocab_file="v").vocab_file == "v"
+        _follow(path, tmp_path)
+    vocab_file = tmp_path / "vocab.txt"
+    vocab_file.write_bytes(networks.VOCABULARY)
+    model = _follow(path, tmp_path, vocab_file=str(vocab_file))
+    assert model.vocab_file == str(vocab_file)
