@@ -71,6 +71,14 @@ def strategy(task: experiments.PretrainingTaskConfig) -> str:
     )
 
 
+def never_loads_teacher(task: experiments.PretrainingTaskConfig) -> bool:
+    """Whether the official code's random teacher is asked for."""
+    return (
+        task.official_defects.random_teacher_without_transfer
+        and strategy(task) == "none"
+    )
+
+
 def _check_transfer(task):
     transfer = task.knowledge_transfer
     if strategy(task) != "none" and not task.teacher_dir:

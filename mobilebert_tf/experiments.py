@@ -200,7 +200,9 @@ class PretrainingTaskConfig(config_definitions.TaskConfig):
             teacher_dir holds none.
         seed: int. Of initialisation and dropout.
         first_train_steps: int. Updates of a first stretch of pre-training on
-            first_train_data, before all else (the official first_* flags).
+            first_train_data, before trainer.train_steps on train_data (the
+            official first_* flags). The learning rate takes one course over
+            both.
         first_train_data: of that stretch, as a rule shorter sequences.
     """
 

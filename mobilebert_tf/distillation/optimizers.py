@@ -5,6 +5,7 @@ Frozen variables need none of this: they are not handed to the optimizer.
 
 import re
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 import tensorflow as tf
 import tf_keras
@@ -148,6 +149,17 @@ def build(
         if value is not None or name not in _LEFT_OUT_IF_NONE
     }
     return _RATED[kind](**{**options, "learning_rate": rate})
+
+
+def set_rates(
+    optimizer: tf_keras.optimizers.legacy.Optimizer,
+    rates: Sequence[tuple[tf.Variable, float]],
+) -> None:
+    """Gives an optimizer of `build` the factors on its learning rate."""
+    if isinstance(optimizer, _Rated):
+        optimizer.set_rates(
+            {variable_name(variable): rate for variable, rate in rates}
+        )
 
 
 def variable_name(variable: tf.Variable) -> str:

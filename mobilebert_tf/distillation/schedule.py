@@ -4,7 +4,8 @@ Progressive knowledge transfer (paper section 3.6) trains the student's blocks
 one after the other, each until its feature maps and attention follow the
 teacher's; then the whole student is trained by pre-training distillation.
 Joint transfer trains all blocks in one stage; auxiliary transfer has no stage
-of its own and adds its losses to the distillation's.
+of its own and adds its losses to the distillation's. Pre-training may begin
+with a first stretch on other data, as a rule shorter sequences.
 """
 
 import dataclasses
@@ -16,8 +17,9 @@ from mobilebert_tf import experiments
 MAIN_DATA = "main"
 FIRST_DATA = "first"
 
+_PRETRAINING = "pretraining"
 # State of the optimizer that transfer stages hand on.
-_SHARED_OPTIMIZER = "transfer"
+_TRANSFER_OPTIMIZER = "transfer"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +42,10 @@ class Stage:
             KnowledgeTransferConfig says.
         shared_optimizer: str. Name of the optimizer state that the stage
             takes over and hands on; "" starts with a new one.
-        optimizer_offset: int. Updates that this state has seen when the
-            stage begins.
+        optimizer_offset: int. Updates of this state that are over when the
+            course of the stage's learning rate begins.
         data: str. "main" or "first": which training data.
-        data_offset: int. Global step at which the reading of these began.
+        data_offset: int. Steps before it that read other data.
     """
 
     name: str
@@ -99,25 +101,17 @@ def build(
             f"{', '.join(experiment_checks.STRATEGIES)}, got {strategy!r}"
         )
     stages = []
-    first = task.first_train_steps
-    if first:
-        stages.append(Stage("first", 0, first, data=FIRST_DATA))
     if strategy == "progressive":
-        stages += _progressive(task, num_blocks, first)
+        stages += _progressive(task, num_blocks)
     elif strategy == "joint":
-        stages += _joint(task, num_blocks, first)
-    if pretraining_steps:
-        step = stages[-1].end_step if stages else 0
-        blocks = range(num_blocks) if strategy == "auxiliary" else ()
-        stages.append(
-            Stage(
-                "pretraining",
-                step,
-                step + pretraining_steps,
-                blocks=tuple(blocks),
-                data_offset=first,
-            )
-        )
+        stages += _joint(task, num_blocks)
+    step = stages[-1].end_step if stages else 0
+    stages += _pretraining(
+        step,
+        task.first_train_steps,
+        pretraining_steps,
+        blocks=tuple(range(num_blocks)) if strategy == "auxiliary" else (),
+    )
     if not stages:
         raise ValueError(
             f"nothing to train: trainer.train_steps={pretraining_steps} with "
@@ -131,7 +125,7 @@ def remaining(stages: Sequence[Stage], step: int) -> list[Stage]:
     return [stage for stage in stages if stage.end_step > step]
 
 
-def _progressive(task, num_blocks, first):
+def _progressive(task, num_blocks):
     transfer = task.knowledge_transfer
     length = transfer.num_steps // num_blocks
     if not length:
@@ -145,20 +139,19 @@ def _progressive(task, num_blocks, first):
         _transfer_stage(
             task,
             name=f"transfer_{block}",
-            start_step=first + block * length,
-            end_step=first + (block + 1) * length,
+            start_step=block * length,
+            end_step=(block + 1) * length,
             blocks=(block,),
             before=(block - 1,) if block else (),
             rates=(lower,) * block
             + (active,)
             + (0.0,) * (num_blocks - block - 1),
-            first=first,
         )
         for block in range(num_blocks)
     ]
 
 
-def _joint(task, num_blocks, first):
+def _joint(task, num_blocks):
     transfer = task.knowledge_transfer
     if not transfer.num_steps:
         raise ValueError(
@@ -169,19 +162,16 @@ def _joint(task, num_blocks, first):
         _transfer_stage(
             task,
             name="transfer",
-            start_step=first,
-            end_step=first + transfer.num_steps,
+            start_step=0,
+            end_step=transfer.num_steps,
             blocks=tuple(range(num_blocks)),
             before=(),
             rates=(transfer.active_block_rate,) * num_blocks,
-            first=first,
         )
     ]
 
 
-def _transfer_stage(
-    task, name, start_step, end_step, blocks, before, rates, first
-):
+def _transfer_stage(task, name, start_step, end_step, blocks, before, rates):
     transfer, defects = task.knowledge_transfer, task.official_defects
     embeddings_rate = transfer.embeddings_rate
     if (
@@ -200,7 +190,35 @@ def _transfer_stage(
         block_rates=rates,
         embeddings_rate=embeddings_rate,
         phase_schedule=transfer.phase_schedule,
-        shared_optimizer=_SHARED_OPTIMIZER if carried else "",
-        optimizer_offset=start_step - first if carried else 0,
-        data_offset=first,
+        shared_optimizer=_TRANSFER_OPTIMIZER if carried else "",
+        optimizer_offset=start_step if carried else 0,
     )
+
+
+def _pretraining(step, first_steps, main_steps, blocks):
+    """Returns both stretches: one optimizer, one course of its rate."""
+    stages = []
+    if first_steps:
+        stages.append(
+            Stage(
+                "first",
+                step,
+                step + first_steps,
+                blocks=blocks,
+                shared_optimizer=_PRETRAINING,
+                data=FIRST_DATA,
+                data_offset=step,
+            )
+        )
+        step += first_steps
+    if main_steps:
+        stages.append(
+            Stage(
+                _PRETRAINING,
+                step,
+                step + main_steps,
+                blocks=blocks,
+                data_offset=first_steps,
+            )
+        )
+    return stages

@@ -1,17 +1,23 @@
-"""Tasks of pre-training: plain, distilled, and block-wise transfer.
+"""Task of pre-training: plain, distilled, and block-wise transfer.
 
 Legend: B batch, S sequence, P predictions per sequence, V vocabulary.
 """
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 import tf_keras
 from official.core import base_task
 
+from mobilebert_tf import experiment_checks
 from mobilebert_tf import experiments
 from mobilebert_tf import losses
 from mobilebert_tf.data import pretraining as pretraining_data
 from mobilebert_tf.data import sharding
+from mobilebert_tf.distillation import optimizers
+from mobilebert_tf.distillation import schedule
 from mobilebert_tf.distillation import student as student_lib
+from mobilebert_tf.distillation import transfer
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
 
@@ -21,17 +27,25 @@ _SENTENCE_METRICS = ("next_sentence_loss", "next_sentence_accuracy")
 
 
 class PretrainingTask(base_task.Task):
-    """Masked LM and next-sentence prediction, distilled if there is a teacher.
+    """One stage of pre-training: plain, distilled, transfer, or both.
 
-    L = alpha * L_MLM + (1 - alpha) * L_KD + L_NSP (paper section 3.5); alpha
-    is 1 without a teacher. The teacher runs in inference mode.
+    L_PD = alpha * L_MLM + (1 - alpha) * L_KD + L_NSP (paper section 3.5);
+    alpha is 1 without a teacher. Transfer losses are in
+    distillation/transfer.py. The teacher runs in inference mode, and with one
+    the student has no dropout either, as in the reference. In a transfer stage
+    blocks above those that learn are not computed, and nothing below them is
+    differentiated.
 
     Args:
         params: PretrainingTaskConfig.
         network: MobileBertConfig of the model to train.
+        stage: what to learn, on which data, at which rates.
         teacher: MobileBertForPreTraining or None.
-        start_step: int. Batches of the training data to pass over, so that a
-            resumed run sees what an uninterrupted one would.
+        teacher_blocks: the teacher's block (0-based) for each block of the
+            student; needed for transfer losses alone.
+        start_step: int. Global step to start from: batches of the training
+            data before it are passed over, so that a resumed run sees what an
+            uninterrupted one would.
         initial: MobileBertForPreTraining of the same network, to start a run
             without checkpoint from, or None.
     """
@@ -40,15 +54,21 @@ class PretrainingTask(base_task.Task):
         self,
         params: experiments.PretrainingTaskConfig,
         network: config_lib.MobileBertConfig,
+        stage: schedule.Stage,
         teacher: models.MobileBertForPreTraining | None = None,
+        teacher_blocks: Sequence[int] = (),
         start_step: int = 0,
         initial: models.MobileBertForPreTraining | None = None,
     ):
         super().__init__(params)
         self.network = network
+        self.stage = stage
         self.teacher = teacher
+        self.teacher_blocks = tuple(teacher_blocks)
         self.start_step = start_step
         self.initial = initial
+        # Of the stage; known once there is an optimizer.
+        self._updates = None
 
     def build_model(self) -> models.MobileBertForPreTraining:
         model = models.MobileBertForPreTraining(self.network)
@@ -59,14 +79,32 @@ class PretrainingTask(base_task.Task):
         """Starts a run without checkpoint."""
         if self.initial is not None:
             model.set_weights(self.initial.get_weights())
-        elif self.teacher is not None:
+        elif (
+            self.teacher is not None
+            and not experiment_checks.never_loads_teacher(self.task_config)
+        ):
             student_lib.initialize_from_teacher(model, self.teacher)
+
+    def create_optimizer(
+        self, optimizer_config, runtime_config=None, dp_config=None
+    ) -> tf_keras.optimizers.legacy.Optimizer:
+        """Returns the stage's optimizer, with rates per block."""
+        del runtime_config, dp_config
+        optimizer = optimizers.build(optimizer_config, self.stage)
+        offset = self.stage.optimizer_offset
+        self._updates = lambda: optimizer.iterations - offset
+        return optimizer
 
     def build_inputs(
         self,
         params: experiments.PretrainingDataConfig,
         input_context: tf.distribute.InputContext | None = None,
     ) -> tf.data.Dataset:
+        start_batch = 0
+        if params.is_training:
+            if self.stage.data == schedule.FIRST_DATA:
+                params = self.task_config.first_train_data
+            start_batch = self.start_step - self.stage.data_offset
         batch_size = params.global_batch_size
         dataset = pretraining_data.make_dataset(
             params.input_path.split(","),
@@ -75,32 +113,35 @@ class PretrainingTask(base_task.Task):
             batch_size=batch_size,
             is_training=params.is_training,
             seed=params.seed,
-            start_batch=self.start_step if params.is_training else 0,
+            start_batch=start_batch,
             drop_remainder=params.is_training,
             vocab_size=self.network.vocab_size,
         )
         return sharding.shard_batches(dataset, batch_size, input_context)
 
     def build_metrics(self, training: bool = True):
-        del training
-        names = (
-            *self.extra_metrics(),
-            *_PREDICTION_METRICS,
-            *_SENTENCE_METRICS,
+        names = transfer.metric_names(
+            self.task_config.knowledge_transfer, self._loss_blocks(training)
         )
+        if self.stage.pretraining or not training:
+            if self._distills:
+                names.append("distillation_loss")
+            names += [*_PREDICTION_METRICS, *_SENTENCE_METRICS]
         return [tf_keras.metrics.Mean(name) for name in names]
-
-    def extra_metrics(self) -> tuple[str, ...]:
-        """Names of the loss terms beyond masked LM and next sentence."""
-        return () if self.teacher is None else ("distillation_loss",)
 
     def trainable_variables(self, model) -> list[tf.Variable]:
         """The variables that this task updates."""
-        return model.trainable_variables
+        pairs = student_lib.trainable_variables(model, self.stage)
+        return [variable for variable, _ in pairs]
 
     def train_step(self, inputs, model, optimizer, metrics=None):
+        if self.stage.block_rates is not None:
+            optimizers.set_rates(
+                optimizer, student_lib.trainable_variables(model, self.stage)
+            )
         variables = self.trainable_variables(model)
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
             loss, terms = self.compute_loss(inputs, model, training=True)
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
             scaled_loss = loss / replicas
@@ -117,82 +158,132 @@ class PretrainingTask(base_task.Task):
         return {}
 
     def compute_loss(self, inputs, model, training: bool):
-        """Returns the loss and its terms as {name: (mean, weight)}."""
-        outputs = model(inputs, training=training and self.teacher is None)
-        loss, terms = pretraining_loss(inputs, outputs)
-        if self.teacher is not None:
-            distillation = self.task_config.distillation
-            taught = self.teacher(inputs, training=False)
-            divergence = losses.pretraining_distillation(
-                taught["masked_lm_logits"],
-                outputs["masked_lm_logits"],
-                inputs["masked_lm_weights"],
-                temperature=distillation.temperature,
+        """Returns the loss and its terms as {name: (mean, weight)}.
+
+        In validation of a transfer stage the terms are those of all blocks,
+        and those of pre-training beside them.
+        """
+        with_pretraining = self.stage.pretraining or not training
+        blocks = self._loss_blocks(training)
+        outputs = self._run_student(inputs, model, training)
+        taught = self._run_teacher(inputs, blocks)
+        loss, terms = 0.0, {}
+        if with_pretraining:
+            loss, terms = pretraining_loss(inputs, outputs)
+            if self._distills:
+                alpha = self.task_config.distillation.ground_truth_ratio
+                divergence = self._distillation_loss(inputs, outputs, taught)
+                masked_lm, weight = terms["masked_lm_loss"]
+                terms["distillation_loss"] = (divergence, weight)
+                loss += (1.0 - alpha) * (divergence - masked_lm)
+        if blocks:
+            transferred = transfer.terms(
+                self.task_config.knowledge_transfer,
+                self.task_config.official_defects,
+                self.teacher_blocks,
+                blocks,
+                taught,
+                outputs,
+                inputs["input_mask"],
             )
-            weight = terms["masked_lm_loss"][1]
-            terms["distillation_loss"] = (divergence, weight)
-            alpha = distillation.ground_truth_ratio
-            loss += (1.0 - alpha) * (divergence - terms["masked_lm_loss"][0])
+            terms.update(transfer.named(transferred))
+            loss += transfer.total(
+                transferred,
+                self.task_config.knowledge_transfer,
+                self.network.num_hidden_layers,
+                self._gates(blocks) if training else None,
+            )
+        if training and self._trains_unused_blocks:
+            # Zero gradients: the optimizer decays the weights all the same.
+            loss += 0.0 * tf.reduce_sum(outputs["encoder_outputs"][-1])
         return loss, terms
 
+    @property
+    def _distills(self):
+        """Whether there is an L_KD; a ratio of 1 spares the teacher's run."""
+        alpha = self.task_config.distillation.ground_truth_ratio
+        return self.stage.pretraining and self.teacher is not None and alpha < 1
 
-class KnowledgeTransferTask(PretrainingTask):
-    """Transfer of one block: feature maps and attention (paper 3.5, 3.6).
+    @property
+    def _trains_unused_blocks(self):
+        """Whether blocks above those with losses are handed to the optimizer.
 
-    Only the variables of the student's block are updated, blocks below are
-    frozen, blocks above are not computed. Dropout is off, as in the
-    reference.
+        So with OfficialDefectsConfig.adamw_ignores_rates.
+        """
+        rates = self.stage.block_rates
+        return bool(rates and any(rates[max(self.stage.blocks) + 1 :]))
 
-    Args:
-        block: int. The block that learns (0-based).
-        **kwargs: of PretrainingTask; `teacher` is required.
-    """
+    def _loss_blocks(self, training):
+        """The student's blocks whose transfer losses are computed."""
+        stage = self.stage
+        if stage.is_transfer and not training:
+            return tuple(range(self.network.num_hidden_layers))
+        return tuple(sorted({*stage.blocks, *(stage.first_step_blocks or ())}))
 
-    def __init__(self, *args, block: int, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.block = block
+    def _gates(self, blocks):
+        """Which of the losses count at this step, where that changes."""
+        stage = self.stage
+        if stage.first_step_blocks is None:
+            return None
+        is_first = tf.equal(self._updates(), 0)
+        return {
+            block: tf.where(
+                is_first,
+                float(block in stage.first_step_blocks),
+                float(block in stage.blocks),
+            )
+            for block in blocks
+        }
 
-    def extra_metrics(self) -> tuple[str, ...]:
-        return ("feature_map_loss", "attention_loss")
+    def _run_student(self, inputs, model, training):
+        if self.stage.pretraining or not training:
+            return model(inputs, training=training and self.teacher is None)
+        num_blocks = max(self.stage.blocks) + 1
+        return model.encoder(
+            inputs,
+            training=False,
+            num_blocks=None if self._trains_unused_blocks else num_blocks,
+            num_frozen_blocks=student_lib.num_frozen_blocks(self.stage),
+        )
 
-    def build_metrics(self, training: bool = True):
-        if training:
-            names = self.extra_metrics()
-            return [tf_keras.metrics.Mean(name) for name in names]
-        return super().build_metrics(training)
-
-    def trainable_variables(self, model):
-        return model.encoder.blocks[self.block].trainable_variables
-
-    def compute_loss(self, inputs, model, training):
-        mask = inputs["input_mask"]
-        num_blocks = self.block + 1
-        taught = self.teacher.encoder(
+    def _run_teacher(self, inputs, blocks):
+        """Returns what the losses need of the teacher's outputs, or None."""
+        if self._distills:
+            return self._run_whole_teacher(inputs)
+        if not blocks:
+            return None
+        num_blocks = transfer.num_teacher_blocks(
+            blocks,
+            self.teacher_blocks,
+            len(self.teacher.encoder.blocks),
+            self.task_config.official_defects,
+        )
+        return self.teacher.encoder(
             inputs, training=False, num_blocks=num_blocks
         )
-        outputs = model.encoder(inputs, training=False, num_blocks=num_blocks)
-        feature_map = losses.feature_map_transfer(
-            taught["encoder_outputs"][-1], outputs["encoder_outputs"][-1], mask
+
+    def _run_whole_teacher(self, inputs):
+        if not self.task_config.official_defects.temperature_on_teacher_hidden:
+            return self.teacher(inputs, training=False)
+        outputs = self.teacher.encoder(inputs, training=False)
+        outputs["masked_lm_logits"] = self.teacher.masked_lm(
+            outputs["sequence_output"]
+            * self.task_config.distillation.temperature,
+            word_table=self.teacher.encoder.embeddings.word_table,
+            positions=inputs["masked_lm_positions"],
         )
-        attention = losses.attention_transfer(
-            taught["attention_scores"][-1],
-            outputs["attention_scores"][-1],
-            mask,
+        return outputs
+
+    def _distillation_loss(self, inputs, outputs, taught):
+        temperature = self.task_config.distillation.temperature
+        if self.task_config.official_defects.temperature_on_teacher_hidden:
+            temperature = 1.0
+        return losses.pretraining_distillation(
+            taught["masked_lm_logits"],
+            outputs["masked_lm_logits"],
+            inputs["masked_lm_weights"],
+            temperature=temperature,
         )
-        factors = self.task_config.knowledge_transfer
-        loss = (
-            factors.feature_map_factor * feature_map
-            + factors.attention_factor * attention
-        )
-        weight = tf.reduce_sum(tf.cast(mask, tf.float32))
-        terms = {
-            "feature_map_loss": (feature_map, weight),
-            "attention_loss": (attention, weight),
-        }
-        if not training:
-            whole = model(inputs, training=False)
-            terms.update(pretraining_loss(inputs, whole)[1])
-        return loss, terms
 
 
 def pretraining_loss(inputs, outputs):
