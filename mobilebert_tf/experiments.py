@@ -3,6 +3,7 @@
 A run is described by an ExperimentConfig (`runtime`, `task`, `trainer`).
 """
 
+import copy
 import dataclasses
 
 from official.core import config_definitions
@@ -13,6 +14,19 @@ from mobilebert_tf import runtime
 
 # Neither decayed nor, with LAMB, scaled by the trust ratio (reference code).
 _EXCLUDED_FROM_DECAY = ["LayerNorm", "bias"]
+_OPTIMIZERS = {
+    "lamb": {
+        "weight_decay_rate": 0.01,
+        "exclude_from_weight_decay": _EXCLUDED_FROM_DECAY,
+        "global_clipnorm": 1.0,
+    },
+    "adamw": {
+        "weight_decay_rate": 0.01,
+        "exclude_from_weight_decay": _EXCLUDED_FROM_DECAY,
+        "gradient_clip_norm": 1.0,
+        "epsilon": 1e-6,
+    },
+}
 
 
 @dataclasses.dataclass
@@ -319,15 +333,7 @@ def lamb_config(
 ) -> optimization.OptimizationConfig:
     """LAMB with linear warm-up and linear decay over the stage."""
     return _optimizer_config(
-        "lamb",
-        {
-            "weight_decay_rate": 0.01,
-            "exclude_from_weight_decay": _EXCLUDED_FROM_DECAY,
-            "global_clipnorm": 1.0,
-        },
-        learning_rate,
-        end_learning_rate,
-        warmup_steps,
+        "lamb", learning_rate, end_learning_rate, warmup_steps
     )
 
 
@@ -336,16 +342,7 @@ def adamw_config(
 ) -> optimization.OptimizationConfig:
     """AdamW with linear warm-up and linear decay over the run."""
     return _optimizer_config(
-        "adamw",
-        {
-            "weight_decay_rate": 0.01,
-            "exclude_from_weight_decay": _EXCLUDED_FROM_DECAY,
-            "gradient_clip_norm": 1.0,
-            "epsilon": 1e-6,
-        },
-        learning_rate,
-        end_learning_rate,
-        warmup_steps,
+        "adamw", learning_rate, end_learning_rate, warmup_steps
     )
 
 
@@ -422,12 +419,11 @@ def complete_optimizer_config(
     return config
 
 
-def _optimizer_config(
-    name, fields, learning_rate, end_learning_rate, warmup_steps
-):
+def _optimizer_config(name, learning_rate, end_learning_rate, warmup_steps):
     return optimization.OptimizationConfig(
         {
-            "optimizer": {"type": name, name: fields},
+            # Both, so that another type has this project's values too.
+            "optimizer": {"type": name, **copy.deepcopy(_OPTIMIZERS)},
             "learning_rate": {
                 "type": "polynomial",
                 "polynomial": {

@@ -1,8 +1,6 @@
 """Runs a pre-training experiment: teacher, taught student, or bare student."""
 
 import contextlib
-import filecmp
-import os
 
 import tf_keras
 from official.core import config_definitions
@@ -10,8 +8,8 @@ from official.core import config_definitions
 from mobilebert_tf import experiment_builder
 from mobilebert_tf import experiment_checks
 from mobilebert_tf import experiments
-from mobilebert_tf import files
 from mobilebert_tf import model_directory
+from mobilebert_tf import pretrained
 from mobilebert_tf import runtime
 from mobilebert_tf import training
 from mobilebert_tf.distillation import layer_mapping
@@ -27,7 +25,10 @@ _OFFICIAL_WEIGHT_DECAY = 0.01
 
 
 def run(
-    params: config_definitions.ExperimentConfig, model_dir: str, train: bool
+    params: config_definitions.ExperimentConfig,
+    model_dir: str,
+    train: bool,
+    evaluate: bool | None = None,
 ) -> dict[str, float]:
     """Trains (or continues) and evaluates a pre-training experiment.
 
@@ -38,6 +39,8 @@ def run(
         params: experiments.pretraining() with overrides.
         model_dir: folder of checkpoints, logs and configuration.
         train: bool. False evaluates the newest checkpoint only.
+        evaluate: bool or None. Whether to evaluate while training; None if
+            there is data for it.
 
     Returns:
         The last evaluation's metrics; empty without evaluation data.
@@ -48,8 +51,10 @@ def run(
     strategy = runtime.set_up(params.runtime)
     task = params.task
     experiment_checks.check_pretraining(task)
+    teacher = pretrained.read_teacher(task)
+    initial = pretrained.read_initial(task) if train else None
     if train:
-        _follow_teacher(task)
+        pretrained.follow_vocabulary(task, teacher, initial, model_dir)
         network = networks.build(task.model)
     else:
         network = model_directory.without_dropout(
@@ -70,7 +75,8 @@ def run(
             task.first_train_data.max_seq_length,
             "task.first_train_data.max_seq_length",
         )
-    evaluate = bool(task.validation_data.input_path)
+    if evaluate is None:
+        evaluate = not train or bool(task.validation_data.input_path)
     if train:
         _check_records(task.train_data, "input_file", task.model, network)
         if task.first_train_steps:
@@ -81,8 +87,6 @@ def run(
         _check_records(
             task.validation_data, "eval_input_file", task.model, network
         )
-    elif not train:
-        raise ValueError("--mode=eval needs --eval_input_file")
     stages = schedule.build(
         task, network.num_hidden_layers, params.trainer.train_steps
     )
@@ -95,8 +99,8 @@ def run(
         runtime.output_directory(strategy, model_dir) as output_dir,
         _named_damage(task, train, network),
     ):
-        teacher = _load_teacher(task.teacher_dir, network)
-        initial = _load_initial(task.init_checkpoint, network)
+        teacher = _build_teacher(teacher, network)
+        initial = _build_initial(initial, network, task.init_checkpoint)
         teacher_blocks = _map_blocks(task, teacher, network)
         if teacher is not None and experiment_checks.never_loads_teacher(task):
             teacher = _random_teacher(teacher.config)
@@ -172,24 +176,6 @@ def _random_teacher(config):
     return teacher
 
 
-def _follow_teacher(task):
-    """The student reads what its teacher reads: vocabulary and case."""
-    if not task.teacher_dir:
-        return
-    files.require_directory(task.teacher_dir, "teacher_dir")
-    info = model_directory.read_info(task.teacher_dir)
-    vocab_file = os.path.join(task.teacher_dir, model_directory.VOCAB_FILE)
-    given = task.model.vocab_file
-    if given:
-        files.require_file(given, "vocab_file")
-        if not filecmp.cmp(given, vocab_file, shallow=False):
-            raise ValueError(
-                f"--vocab_file={given} differs from the teacher's {vocab_file}"
-            )
-    task.model.vocab_file = vocab_file
-    task.model.lower_case = info.lower_case
-
-
 def _follow_training_data(task):
     """Evaluation reads records of the same shape as training."""
     data = task.validation_data
@@ -219,35 +205,17 @@ def _named_damage(task, train, network):
         yield
 
 
-def _load_teacher(teacher_dir, network):
-    if not teacher_dir:
+def _build_teacher(checkpoint, network):
+    if checkpoint is None:
         return None
-    config = model_directory.read_config(teacher_dir)
-    student_lib.check_compatible(teacher=config, student=network)
-    teacher = _load_pretrained(teacher_dir, "teacher_dir")
+    student_lib.check_compatible(teacher=checkpoint.config, student=network)
+    teacher = pretrained.build_model(checkpoint)
     teacher.trainable = False
     return teacher
 
 
-def _load_initial(folder, network):
-    if not folder:
+def _build_initial(checkpoint, network, path):
+    if checkpoint is None:
         return None
-    files.require_directory(folder, "init_checkpoint")
-    config = model_directory.read_config(folder)
-    for field, value in config.to_dict().items():
-        if getattr(network, field) != value and "dropout" not in field:
-            raise ValueError(
-                f"--init_checkpoint={folder} holds another network: {field} "
-                f"is {value}, this run has {getattr(network, field)}"
-            )
-    return _load_pretrained(folder, "init_checkpoint")
-
-
-def _load_pretrained(folder, flag):
-    info = model_directory.read_info(folder)
-    if info.head != model_directory.PRETRAINING:
-        raise ValueError(
-            f"--{flag}={folder}: expected a pre-trained model, got head "
-            f"{info.head}"
-        )
-    return model_directory.load(folder).model
+    pretrained.check_initial(checkpoint, network, path)
+    return pretrained.build_model(checkpoint)

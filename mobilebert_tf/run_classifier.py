@@ -13,50 +13,22 @@ from mobilebert_tf import experiment_flags
 from mobilebert_tf import experiments
 
 _FLAG_TABLE = {
-    "task_name": (str, "task.task_name", "GLUE task."),
-    "data_dir": (str, "task.data_dir", "Folder of the task's TSV files."),
-    "init_checkpoint": (
-        str,
-        "task.init_checkpoint",
-        "Folder of the pre-trained model.",
+    **experiment_flags.COMMON,
+    "task_name": experiment_flags.Field(str, "task.task_name", "GLUE task."),
+    "data_dir": experiment_flags.Field(
+        str, "task.data_dir", "Folder of the task's TSV files."
     ),
-    "preset": (str, "task.model.preset", "Network without init_checkpoint."),
-    "bert_config_file": (
-        str,
-        "task.model.bert_config_file",
-        "Network without init_checkpoint.",
+    "max_seq_length": experiment_flags.Field(
+        int, "task.max_seq_length", "Tokens per example."
     ),
-    "vocab_file": (
-        str,
-        "task.model.vocab_file",
-        "Vocabulary without init_checkpoint.",
+    "num_train_epochs": experiment_flags.Field(
+        float, "task.num_train_epochs", "Epochs."
     ),
-    "do_lower_case": (bool, "task.model.lower_case", "Uncased vocabulary."),
-    "max_seq_length": (int, "task.max_seq_length", "Tokens per example."),
-    "train_batch_size": (int, "task.train_data.global_batch_size", "Batch."),
-    "eval_batch_size": (
-        int,
-        "task.validation_data.global_batch_size",
-        "Batch.",
+    "num_train_steps": experiment_flags.Field(
+        int, "trainer.train_steps", "Steps; 0: by epochs."
     ),
-    "learning_rate": (
-        float,
-        "trainer.optimizer_config.learning_rate.polynomial."
-        "initial_learning_rate",
-        "Peak rate.",
-    ),
-    "num_train_epochs": (float, "task.num_train_epochs", "Epochs."),
-    "num_train_steps": (int, "trainer.train_steps", "Steps; 0: by epochs."),
-    "warmup_proportion": (float, "task.warmup_proportion", "Warm-up share."),
-    "save_checkpoints_steps": (
-        int,
-        "trainer.checkpoint_interval",
-        "Steps between checkpoints.",
-    ),
-    "iterations_per_loop": (
-        int,
-        "trainer.steps_per_loop",
-        "Steps between progress lines.",
+    "warmup_proportion": experiment_flags.Field(
+        float, "task.warmup_proportion", "Warm-up share."
     ),
 }
 

@@ -261,8 +261,16 @@ def test_mistakes_in_pretraining(folder):
             ({}, "{f}/absent*"),
             ({"input_file": None}, "--input_file is required: got nothing"),
             (
-                {"mode": "eval"},
+                {"do_eval": True},
                 "--model_dir={f}/model: expected a directory, got no such",
+            ),
+            (
+                {"teacher_dir": "{f}/absent"},
+                "--teacher_dir={f}/absent: no checkpoint",
+            ),
+            (
+                {"bert_teacher_config_file": "{f}/7.json"},
+                "--bert_teacher_config_file={f}/7.json: there is no teacher",
             ),
         ],
         last=[
