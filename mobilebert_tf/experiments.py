@@ -102,11 +102,14 @@ class PretrainingTaskConfig(config_definitions.TaskConfig):
     Attributes:
         teacher_dir: str. Folder of a pre-trained teacher; "" trains without.
         seed: int. Of initialisation and dropout.
+        gradient_accumulation_steps: int. Parts that a batch is worked through
+            in, one after the other; the update is that of the whole batch.
     """
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     teacher_dir: str = ""
     seed: int = 0
+    gradient_accumulation_steps: int = 1
     knowledge_transfer: KnowledgeTransferConfig = dataclasses.field(
         default_factory=KnowledgeTransferConfig
     )
@@ -152,6 +155,8 @@ class ClassificationTaskConfig(config_definitions.TaskConfig):
             the optimizer config has no warm-up of its own.
         classifier_dropout: float. On the pooled vector.
         seed: int. Of initialisation and dropout.
+        gradient_accumulation_steps: int. Parts that a batch is worked through
+            in, one after the other; the update is that of the whole batch.
     """
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -162,6 +167,7 @@ class ClassificationTaskConfig(config_definitions.TaskConfig):
     warmup_proportion: float = 0.1
     classifier_dropout: float = 0.1
     seed: int = 0
+    gradient_accumulation_steps: int = 1
     train_data: ClassificationDataConfig = dataclasses.field(
         default_factory=ClassificationDataConfig
     )

@@ -5,7 +5,6 @@ Legend: B batch, S sequence, P predictions per sequence, V vocabulary.
 
 import tensorflow as tf
 import tf_keras
-from official.core import base_task
 
 from mobilebert_tf import experiments
 from mobilebert_tf import losses
@@ -14,13 +13,14 @@ from mobilebert_tf.data import sharding
 from mobilebert_tf.distillation import student as student_lib
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
+from mobilebert_tf.tasks import gradient_steps
 
 # Losses and shares are weighted means: {name: (value, weight)}.
 _PREDICTION_METRICS = ("masked_lm_loss", "masked_lm_accuracy")
 _SENTENCE_METRICS = ("next_sentence_loss", "next_sentence_accuracy")
 
 
-class PretrainingTask(base_task.Task):
+class PretrainingTask(gradient_steps.WeightedLossTask):
     """Masked LM and next-sentence prediction, distilled if there is a teacher.
 
     L = alpha * L_MLM + (1 - alpha) * L_KD + L_NSP (paper section 3.5); alpha
@@ -94,26 +94,30 @@ class PretrainingTask(base_task.Task):
         """Names of the loss terms beyond masked LM and next sentence."""
         return () if self.teacher is None else ("distillation_loss",)
 
-    def trainable_variables(self, model) -> list[tf.Variable]:
-        """The variables that this task updates."""
-        return model.trainable_variables
+    def loss_factors(self) -> dict[str, float]:
+        if self.teacher is None:
+            return {"masked_lm_loss": 1.0, "next_sentence_loss": 1.0}
+        alpha = self.task_config.distillation.ground_truth_ratio
+        return {
+            "masked_lm_loss": alpha,
+            "distillation_loss": 1.0 - alpha,
+            "next_sentence_loss": 1.0,
+        }
 
-    def train_step(self, inputs, model, optimizer, metrics=None):
-        variables = self.trainable_variables(model)
-        with tf.GradientTape() as tape:
-            loss, terms = self.compute_loss(inputs, model, training=True)
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            scaled_loss = loss / replicas
-        gradients = tape.gradient(scaled_loss, variables)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        _update(metrics, terms)
-        return {self.loss: loss}
+    def loss_weights(self, inputs) -> dict[str, tf.Tensor]:
+        predictions = tf.reduce_sum(inputs["masked_lm_weights"])
+        labels = inputs["next_sentence_labels"]
+        return {
+            "masked_lm_loss": predictions,
+            "distillation_loss": predictions,
+            "next_sentence_loss": tf.cast(tf.shape(labels)[0], tf.float32),
+        }
 
     def validation_step(self, inputs, model, metrics=None):
         # The terms are weighted by what they average over; a mean of the
         # batches' losses would not be.
         _, terms = self.compute_loss(inputs, model, training=False)
-        _update(metrics, terms)
+        gradient_steps.update_metrics(metrics, terms)
         return {}
 
     def compute_loss(self, inputs, model, training: bool):
@@ -163,6 +167,17 @@ class KnowledgeTransferTask(PretrainingTask):
 
     def trainable_variables(self, model):
         return model.encoder.blocks[self.block].trainable_variables
+
+    def loss_factors(self):
+        factors = self.task_config.knowledge_transfer
+        return {
+            "feature_map_loss": factors.feature_map_factor,
+            "attention_loss": factors.attention_factor,
+        }
+
+    def loss_weights(self, inputs):
+        tokens = tf.reduce_sum(tf.cast(inputs["input_mask"], tf.float32))
+        return {"feature_map_loss": tokens, "attention_loss": tokens}
 
     def compute_loss(self, inputs, model, training):
         mask = inputs["input_mask"]
@@ -228,9 +243,3 @@ def pretraining_loss(inputs, outputs):
         "next_sentence_accuracy": (sentence_accuracy, batch),
     }
     return masked_lm + next_sentence, terms
-
-
-def _update(metrics, terms):
-    for metric in metrics or ():
-        value, weight = terms[metric.name]
-        metric.update_state(value, sample_weight=weight)
