@@ -151,9 +151,7 @@ def observe(
 
 def _to_numpy(outputs):
     return {
-        name: [
-            tf.cast(values, tf.float32).numpy() for values in outputs[name]
-        ]
+        name: [tf.cast(values, tf.float32).numpy() for values in outputs[name]]
         for name in ("encoder_outputs", "attention_scores")
     }
 

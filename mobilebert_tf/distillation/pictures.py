@@ -89,7 +89,7 @@ def draw(
         height_ratios=[1.0, 2.1, _heat_height(len(divergence.blocks))],
         hspace=0.28,
         left=0.06,
-        right=0.97,
+        right=0.95,
         top=0.92,
         bottom=0.05,
     )
@@ -116,11 +116,18 @@ def _draw_numbers(figure, place, blocks, learning):
     kl.set_ylabel("nats")
     values = [block.feature_map_error for block in blocks]
     error.bar(x, values, color=shades)
-    error.axhline(1.0, color="#77777f", linewidth=1, linestyle="--")
+    mean = error.axhline(
+        1.0,
+        color="#77777f",
+        linewidth=1,
+        linestyle="--",
+        label="as wrong as the teacher's mean",
+    )
     if min(values) > 0 and max(values) > 20 * min(values):
         error.set_yscale("log")
+        error.set_ylim(bottom=min(*values, 1.0) / 2)
     error.set_title("Feature map: squared error / variance")
-    error.set_ylabel("ratio (dashed: the teacher's mean)")
+    error.set_ylabel("ratio")
     cosine.bar(x, [block.feature_map_cosine for block in blocks], color=shades)
     cosine.set_ylim(
         min(0.0, *(block.feature_map_cosine for block in blocks)), 1.0
@@ -129,60 +136,60 @@ def _draw_numbers(figure, place, blocks, learning):
     cosine.set_ylabel("cosine")
     for axes in (kl, error, cosine):
         axes.set_xlabel("block of the student")
-        axes.set_xlim(-0.6, len(blocks) - 0.4)
-        axes.xaxis.set_major_locator(ticker.MaxNLocator(13, integer=True))
+        axes.set_xlim(-0.6, max(len(blocks), 4) - 0.4)
+        axes.set_xticks(_block_ticks(blocks))
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(
         handles=[
             patches.Patch(color=_LEARNING, label="learns in this stage"),
             patches.Patch(color=_OTHER, label="other block"),
-            kl.plot([], [], "_", color=_HEAD, label="single head")[0],
+            *kl.plot([], [], "_", color=_HEAD, label="a single head"),
+            mean,
         ],
         loc="upper left",
         bbox_to_anchor=(0.055, 0.972),
-        ncols=3,
+        ncols=4,
         frameon=False,
     )
 
 
 def _draw_maps(figure, place, divergence):
-    chosen = _spread(len(divergence.blocks))
-    axes = place.subgridspec(
-        2, len(chosen), wspace=0.12, hspace=0.1
-    ).subplots(squeeze=False)
-    for column, index in enumerate(chosen):
+    grid = place.subgridspec(1, _MAX_MAPS, wspace=0.32)
+    for column, index in enumerate(_spread(len(divergence.blocks))):
         block = divergence.blocks[index]
         head = int(np.argmax(np.nan_to_num(block.attention_kl_per_head)))
         maps = (
             divergence.teacher_attention[index, head],
             divergence.student_attention[index, head],
         )
+        cells = grid[column].subgridspec(
+            2, 2, width_ratios=[1, 0.05], wspace=0.06, hspace=0.1
+        )
         # Of a long row only a few weights are large: roots show the others.
         norm = colors.PowerNorm(0.5, 0.0, max(np.nanmax(maps), 1e-9))
-        for row, values in enumerate(maps):
-            image = axes[row, column].imshow(
+        for row, (values, name) in enumerate(
+            zip(maps, ("TEACHER", "STUDENT"), strict=True)
+        ):
+            axes = figure.add_subplot(cells[row, 0])
+            image = axes.imshow(
                 values, norm=norm, cmap="magma", interpolation="nearest"
             )
-        axes[0, column].set_title(
-            f"block {block.student_block} from {block.teacher_block}, head "
-            f"{head}: KL {block.attention_kl_per_head[head]:.3g}",
-            fontsize=10,
-        )
-        axes[0, column].tick_params(labelbottom=False)
-        axes[1, column].set_xlabel("attended token")
-        for shown in axes[:, column]:
-            for axis in (shown.xaxis, shown.yaxis):
-                axis.set_major_locator(ticker.MaxNLocator(6, integer=True))
-    axes[0, 0].set_ylabel("TEACHER\nattending token")
-    axes[1, 0].set_ylabel("STUDENT\nattending token")
-    for column in range(len(chosen)):
-        bar = figure.colorbar(
-            axes[0, column].images[0],
-            ax=axes[:, column].tolist(),
-            fraction=0.04,
-            pad=0.02,
-        )
-        bar.ax.tick_params(labelsize=7)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+            if row == 0:
+                axes.set_title(
+                    f"block {block.student_block} from "
+                    f"{block.teacher_block}, head {head}: "
+                    f"KL {block.attention_kl_per_head[head]:.2g}",
+                    fontsize=10,
+                )
+                axes.tick_params(labelbottom=False)
+            else:
+                axes.set_xlabel("attended token")
+            if column == 0:
+                axes.set_ylabel(f"{name}\nattending token")
+        bar = figure.colorbar(image, cax=figure.add_subplot(cells[:, 1]))
+        bar.ax.tick_params(labelsize=7, pad=1)
     bar.set_label("attention weight")
 
 
@@ -201,8 +208,12 @@ def _draw_cosines(figure, place, divergence):
     axes.set_xlabel("token")
     axes.set_ylabel("block of the student")
     axes.xaxis.set_major_locator(ticker.MaxNLocator(16, integer=True))
-    axes.yaxis.set_major_locator(ticker.MaxNLocator(12, integer=True))
+    axes.set_yticks(_block_ticks(divergence.blocks))
     figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01, label="cosine")
+
+
+def _block_ticks(blocks):
+    return range(0, len(blocks), 1 + len(blocks) // 13)
 
 
 def _heat_height(num_blocks):
