@@ -43,6 +43,7 @@ _UNSUPPORTED = (
     "task.name",
     "task.differential_privacy_config",
     "task.allow_image_summary",
+    "task.first_train_data.is_training",
     "task.train_data.is_training",
     "task.validation_data.is_training",
 )
@@ -51,9 +52,11 @@ _UNSUPPORTED = (
 _MAY_CHANGE = (
     "task.init_checkpoint",
     "task.teacher_dir",
+    "task.teacher_config_file",
     "task.data_dir",
     "task.model.vocab_file",
     "task.model.bert_config_file",
+    "task.first_train_data.input_path",
     "task.train_data.input_path",
     "task.validation_data",
 )

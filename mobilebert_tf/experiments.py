@@ -62,20 +62,67 @@ class PretrainingDataConfig(base_config.Config):
 class KnowledgeTransferConfig(base_config.Config):
     """Layer-wise transfer from the teacher (paper sections 3.5 and 3.6).
 
+    The defaults are the paper's. configs/distillation/official.yaml has the
+    official code's.
+
     Attributes:
-        strategy: str. "progressive", or "none" to skip the transfer stages;
-            "" is progressive if there is a teacher.
-        steps_per_block: int. Updates per transfer stage (10,000 in the
-            official schedule).
+        strategy: str. "progressive": block after block, then pre-training
+            distillation. "joint": all blocks at once, then pre-training
+            distillation. "auxiliary": all blocks' losses are added to
+            pre-training distillation. "none": that alone, or plain
+            pre-training without a teacher. "" is progressive if there is a
+            teacher.
+        num_steps: int. Updates of all transfer stages together; progressive
+            transfer gives each of L blocks num_steps // L. Not used by
+            "auxiliary" and "none".
+        layer_mapping: str. Which block of the teacher a block of the student
+            learns from: "one_to_one"; "every_k" (the last of each group of k,
+            for a teacher of k times the blocks); "explicit".
+        teacher_layers: list of int. With "explicit", the teacher's block
+            (0-based) for each block of the student.
+        feature_map_loss: str. "mse" (paper), or "normalized": of the feature
+            maps after a LayerNorm without parameters (official code).
         feature_map_factor: float. Weight of feature-map transfer.
         attention_factor: float. Weight of attention transfer.
-        optimizer_config: of each transfer stage, restarted at its start.
+        mean_factor: float. Weight of the squared difference of the channels'
+            mean at each position (official beta_distill_factor).
+        variance_factor: float. Weight of the absolute difference of the
+            channels' variance at each position (official
+            gamma_distill_factor).
+        loss_scale: str. "sum" adds the blocks' losses; "num_blocks" divides
+            them by the number of the student's blocks (official code).
+        include_padding: bool. Whether padding positions count (official
+            code).
+        active_block_rate: float. Times the learning rate: of the blocks that
+            have transfer losses in a transfer stage (official code 3).
+        lower_blocks_rate: float. Likewise of the blocks below; 0 freezes them
+            (official code 0.3).
+        embeddings_rate: float. Likewise of the embeddings (Garden 1).
+        phase_schedule: str. "constant", or "official": within each transfer
+            stage of P steps the rate is multiplied by
+            min(10 t / P, 0.9 + 0.1 sqrt(1 - t / P)) at step t.
+        reset_moments: bool. Whether each transfer stage starts with new
+            optimizer state.
+        optimizer_config: of the transfer stages. A decay without decay_steps
+            lasts one stage.
     """
 
     strategy: str = ""
-    steps_per_block: int = 10_000
+    num_steps: int = 240_000
+    layer_mapping: str = "one_to_one"
+    teacher_layers: list[int] = dataclasses.field(default_factory=list)
+    feature_map_loss: str = "mse"
     feature_map_factor: float = 1.0
     attention_factor: float = 1.0
+    mean_factor: float = 0.0
+    variance_factor: float = 0.0
+    loss_scale: str = "sum"
+    include_padding: bool = False
+    active_block_rate: float = 1.0
+    lower_blocks_rate: float = 0.0
+    embeddings_rate: float = 0.0
+    phase_schedule: str = "constant"
+    reset_moments: bool = True
     optimizer_config: optimization.OptimizationConfig = dataclasses.field(
         default_factory=lambda: lamb_config(1.5e-3, 1.5e-3, warmup_steps=0)
     )
@@ -96,18 +143,60 @@ class DistillationConfig(base_config.Config):
 
 
 @dataclasses.dataclass
+class OfficialDefectsConfig(base_config.Config):
+    """What the official code does other than it says, for comparisons.
+
+    All are off. They repeat google-research/mobilebert, run_pretraining.py.
+
+    Attributes:
+        all_teacher_blocks_in_moments: bool. The mean and variance terms of
+            each block compare with the outputs of all the teacher's blocks
+            and its embeddings, not with the mapped block's: the code passes
+            the list in place of its element.
+        temperature_on_teacher_hidden: bool. The temperature multiplies the
+            teacher's sequence output before the masked-LM head, whose
+            LayerNorm nearly cancels it, and is not applied to the student.
+        adamw_ignores_rates: bool. AdamW discards the rates per block: in a
+            transfer stage it trains embeddings and all blocks at the full
+            rate. LAMB follows them.
+        fixed_weight_decay: bool. The weight decay is 0.01 whatever is set.
+        late_transfer_loss: bool. The loss of block l counts at steps
+            (l P, (l + 1) P], one later than its learning rate: the first step
+            has no loss, and the first step of each later stage has the loss
+            of the block before.
+        random_teacher_without_transfer: bool. Without a transfer stage the
+            teacher is never loaded and distils random weights.
+    """
+
+    all_teacher_blocks_in_moments: bool = False
+    temperature_on_teacher_hidden: bool = False
+    adamw_ignores_rates: bool = False
+    fixed_weight_decay: bool = False
+    late_transfer_loss: bool = False
+    random_teacher_without_transfer: bool = False
+
+
+@dataclasses.dataclass
 class PretrainingTaskConfig(config_definitions.TaskConfig):
     """Pre-training with or without a teacher.
 
     Attributes:
         teacher_dir: str. Folder of a pre-trained teacher; "" trains without.
+        teacher_config_file: str. The teacher's bert_config.json where
+            teacher_dir holds none.
         seed: int. Of initialisation and dropout.
         gradient_accumulation_steps: int. Parts that a batch is worked through
             in, one after the other; the update is that of the whole batch.
+        first_train_steps: int. Updates of a first stretch of pre-training on
+            first_train_data, before trainer.train_steps on train_data (the
+            official first_* flags). The learning rate takes one course over
+            both.
+        first_train_data: of that stretch, as a rule shorter sequences.
     """
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     teacher_dir: str = ""
+    teacher_config_file: str = ""
     seed: int = 0
     gradient_accumulation_steps: int = 1
     knowledge_transfer: KnowledgeTransferConfig = dataclasses.field(
@@ -115,6 +204,13 @@ class PretrainingTaskConfig(config_definitions.TaskConfig):
     )
     distillation: DistillationConfig = dataclasses.field(
         default_factory=DistillationConfig
+    )
+    official_defects: OfficialDefectsConfig = dataclasses.field(
+        default_factory=OfficialDefectsConfig
+    )
+    first_train_steps: int = 0
+    first_train_data: PretrainingDataConfig = dataclasses.field(
+        default_factory=PretrainingDataConfig
     )
     train_data: PretrainingDataConfig = dataclasses.field(
         default_factory=PretrainingDataConfig

@@ -4,10 +4,31 @@ Legend: B batch, S sequence, H hidden_size, N heads, P predictions per
 sequence, V vocabulary. All results are float32 scalars.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import tensorflow as tf
 
 # Keeps a batch without a single weighted prediction finite, as in BERT.
 _EMPTY_BATCH_GUARD = 1e-5
+# Of the LayerNorm without parameters (reference section 4.1).
+_NORMALIZATION_EPSILON = 1e-12
+
+
+class Term(NamedTuple):
+    """A part of a loss, as a mean that can be averaged on over batches.
+
+    Attributes:
+        name: str. "feature_map_loss", "attention_loss", ...
+        block: int. The student's block that it belongs to (0-based).
+        value: float32 scalar, a weighted mean.
+        weight: float32 scalar, the sum of its weights.
+    """
+
+    name: str
+    block: int
+    value: tf.Tensor
+    weight: tf.Tensor
 
 
 def masked_lm(
@@ -77,6 +98,70 @@ def feature_map_transfer(
     return _weighted_mean(squares, input_mask)
 
 
+def normalized_feature_map_transfer(
+    teacher: tf.Tensor, student: tf.Tensor, input_mask: tf.Tensor
+) -> tf.Tensor:
+    """Feature-map transfer after a LayerNorm without parameters of both.
+
+    The official code's form (reference section 4.1). It leaves out the mean
+    and the variance of each position: see mean_transfer, variance_transfer.
+
+    Args:
+        teacher: as feature_map_transfer.
+        student: likewise.
+        input_mask: likewise.
+    """
+    return feature_map_transfer(
+        _normalize(teacher), _normalize(student), input_mask
+    )
+
+
+def mean_transfer(
+    teachers: Sequence[tf.Tensor], student: tf.Tensor, input_mask: tf.Tensor
+) -> tf.Tensor:
+    """Mean squared difference of the channels' mean at each position.
+
+    The official code's "beta" loss (reference section 4.1).
+
+    Args:
+        teachers: float [B, S, H] each, averaged over: the output of the
+            teacher's block, or, as the official code has it, of all blocks.
+            No gradient flows into them.
+        student: float [B, S, H], a block's output.
+        input_mask: int [B, S]; padding positions do not count.
+    """
+    student = _channel_moments(student)[0]
+    return _mean_over(
+        [
+            tf.square(_channel_moments(tf.stop_gradient(teacher))[0] - student)
+            for teacher in teachers
+        ],
+        input_mask,
+    )
+
+
+def variance_transfer(
+    teachers: Sequence[tf.Tensor], student: tf.Tensor, input_mask: tf.Tensor
+) -> tf.Tensor:
+    """Mean absolute difference of the channels' variance at each position.
+
+    The official code's "gamma" loss (reference section 4.1).
+
+    Args:
+        teachers: as mean_transfer.
+        student: likewise.
+        input_mask: likewise.
+    """
+    student = _channel_moments(student)[1]
+    return _mean_over(
+        [
+            tf.abs(_channel_moments(tf.stop_gradient(teacher))[1] - student)
+            for teacher in teachers
+        ],
+        input_mask,
+    )
+
+
 def attention_transfer(
     teacher_scores: tf.Tensor, student_scores: tf.Tensor, input_mask: tf.Tensor
 ) -> tf.Tensor:
@@ -92,6 +177,22 @@ def attention_transfer(
         tf.stop_gradient(teacher_scores), student_scores
     )  # [B, N, S]
     return _weighted_mean(tf.reduce_mean(divergence, axis=1), input_mask)
+
+
+def _channel_moments(hidden):
+    """Returns mean and variance over the channels, float32 [B, S] each."""
+    return tf.nn.moments(tf.cast(hidden, tf.float32), axes=[-1])
+
+
+def _normalize(hidden):
+    hidden = tf.cast(hidden, tf.float32)
+    mean, variance = tf.nn.moments(hidden, axes=[-1], keepdims=True)
+    return (hidden - mean) * tf.math.rsqrt(variance + _NORMALIZATION_EPSILON)
+
+
+def _mean_over(values, weights):
+    """Averages tensors [B, S] over each other and over `weights`."""
+    return _weighted_mean(tf.add_n(values) / len(values), weights)
 
 
 def _softmax_divergence(teacher_logits, student_logits):

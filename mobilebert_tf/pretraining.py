@@ -1,23 +1,28 @@
 """Runs a pre-training experiment: teacher, taught student, or bare student."""
 
 import filecmp
-import operator
 import os
 
 import tf_keras
 from official.core import config_definitions
 
 from mobilebert_tf import experiment_builder
+from mobilebert_tf import experiment_checks
 from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf import runtime
 from mobilebert_tf import training
 from mobilebert_tf.data import pretraining as pretraining_data
+from mobilebert_tf.distillation import layer_mapping
 from mobilebert_tf.distillation import schedule
 from mobilebert_tf.distillation import student as student_lib
+from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import networks
 from mobilebert_tf.tasks import pretraining as tasks
+
+# Whatever the official flag weight_decay_rate says.
+_OFFICIAL_WEIGHT_DECAY = 0.01
 
 
 def run(
@@ -41,7 +46,7 @@ def run(
     """
     strategy = runtime.set_up(params.runtime)
     task = params.task
-    _check_values(task)
+    experiment_checks.check_pretraining(task)
     if train:
         _follow_teacher(task)
         network = networks.build(task.model)
@@ -56,34 +61,43 @@ def run(
     network.check_sequence_length(
         task.train_data.max_seq_length, "task.train_data.max_seq_length"
     )
+    if task.first_train_steps:
+        network.check_sequence_length(
+            task.first_train_data.max_seq_length,
+            "task.first_train_data.max_seq_length",
+        )
     evaluate = bool(task.validation_data.input_path)
     if train:
         _check_records(task.train_data, "input_file", network)
+        if task.first_train_steps:
+            _check_records(task.first_train_data, "first_input_file", network)
     if evaluate:
         _check_records(task.validation_data, "eval_input_file", network)
     elif not train:
         raise ValueError("--mode=eval needs --eval_input_file")
     stages = schedule.build(
-        _strategy(task),
-        network.num_hidden_layers,
-        task.knowledge_transfer.steps_per_block,
-        params.trainer.train_steps,
+        task, network.num_hidden_layers, params.trainer.train_steps
     )
     optimizer_configs = {
-        stage.name: _optimizer_config(params, stage) for stage in stages
+        stage.name: _optimizer_config(params, stage, stages) for stage in stages
     }
     tf_keras.utils.set_random_seed(task.seed)
     with strategy.scope():
         teacher = _load_teacher(task.teacher_dir, network)
         initial = _load_initial(task.init_checkpoint, network)
+        teacher_blocks = _map_blocks(task, teacher, network)
+        if teacher is not None and experiment_checks.never_loads_teacher(task):
+            teacher = _random_teacher(teacher.config)
 
         def make_task(stage, start_step):
-            if stage.block is None:
-                return tasks.PretrainingTask(
-                    task, network, teacher, start_step, initial
-                )
-            return tasks.KnowledgeTransferTask(
-                task, network, teacher, start_step, initial, block=stage.block
+            return tasks.PretrainingTask(
+                task,
+                network,
+                stage,
+                teacher,
+                teacher_blocks,
+                start_step,
+                initial,
             )
 
         if not train:
@@ -113,40 +127,37 @@ def run(
         )
 
 
-def _check_values(task):
-    for key, low, high in (
-        ("train_data.global_batch_size", 1, None),
-        ("validation_data.global_batch_size", 1, None),
-        ("knowledge_transfer.steps_per_block", 0, None),
-        ("distillation.ground_truth_ratio", 0, 1),
-    ):
-        value = operator.attrgetter(key)(task)
-        if value < low or (high is not None and value > high):
-            expected = f"at least {low}" if high is None else f"{low} to {high}"
-            raise ValueError(f"task.{key}: expected {expected}, got {value}")
-    if not task.distillation.temperature > 0:
-        raise ValueError(
-            "task.distillation.temperature: expected more than 0, got "
-            f"{task.distillation.temperature}"
-        )
-
-
-def _strategy(task):
-    strategy = task.knowledge_transfer.strategy
-    if not task.teacher_dir and strategy not in ("", "none"):
-        raise ValueError(
-            f"task.knowledge_transfer.strategy={strategy} needs a teacher: "
-            "--teacher_dir is empty"
-        )
-    return strategy or ("progressive" if task.teacher_dir else "none")
-
-
-def _optimizer_config(params, stage):
-    if stage.block is None:
+def _optimizer_config(params, stage, stages):
+    if stage.pretraining:
         config = params.trainer.optimizer_config
+        num_steps = sum(each.num_steps for each in stages if each.pretraining)
     else:
         config = params.task.knowledge_transfer.optimizer_config
-    return experiments.complete_optimizer_config(config, stage.num_steps)
+        num_steps = stage.num_steps
+    config = experiments.complete_optimizer_config(config, num_steps)
+    if params.task.official_defects.fixed_weight_decay:
+        config.optimizer.get().weight_decay_rate = _OFFICIAL_WEIGHT_DECAY
+    return config
+
+
+def _map_blocks(task, teacher, network):
+    """Returns the teacher's block for each of the student's, if any learns."""
+    if experiment_checks.strategy(task) == "none":
+        return ()
+    return layer_mapping.teacher_blocks(
+        task.knowledge_transfer.layer_mapping,
+        task.knowledge_transfer.teacher_layers,
+        network.num_hidden_layers,
+        teacher.config.num_hidden_layers,
+    )
+
+
+def _random_teacher(config):
+    """Returns an untrained teacher; the student takes nothing from it."""
+    teacher = models.MobileBertForPreTraining(config)
+    teacher.build_weights()
+    teacher.trainable = False
+    return teacher
 
 
 def _follow_teacher(task):

@@ -57,10 +57,10 @@ _FLAG_TABLE = {
         f"{_OPTIMIZER}.warmup.linear.warmup_steps",
         "Warm-up.",
     ),
-    "steps_per_block": (
+    "num_distill_steps": (
         int,
-        "task.knowledge_transfer.steps_per_block",
-        "Steps of each transfer stage.",
+        "task.knowledge_transfer.num_steps",
+        "Steps of all transfer stages together.",
     ),
     "save_checkpoints_steps": (
         int,

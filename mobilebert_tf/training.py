@@ -20,6 +20,7 @@ from official.core import config_definitions
 
 from mobilebert_tf import model_directory
 from mobilebert_tf import training_log
+from mobilebert_tf.distillation import pictures
 from mobilebert_tf.distillation import schedule
 
 CHECKPOINT_NAME = "ckpt"
@@ -29,19 +30,19 @@ _CHATTY_FILES = ("controller.py", "loop_fns.py", "functional_saver.py")
 
 
 class StageTrainer(base_trainer.Trainer):
-    """The Garden's trainer, with optimizer state saved under a stage's name.
+    """The Garden's trainer, with optimizer state saved under a name of its own.
 
     At a stage boundary the newest checkpoint holds the state of the stage
     before; under its own name a new stage finds none and starts afresh, as it
-    does in an uninterrupted run.
+    does in an uninterrupted run. Stages that share a name go on with it.
     """
 
-    def __init__(self, *args, stage_name: str, **kwargs):
+    def __init__(self, *args, optimizer_name: str, **kwargs):
         super().__init__(*args, **kwargs)
         self._checkpoint = tf.train.Checkpoint(
             model=self.model,
             global_step=self.global_step,
-            **{f"optimizer_{stage_name}": self.optimizer},
+            **{f"optimizer_{optimizer_name}": self.optimizer},
         )
 
 
@@ -127,7 +128,7 @@ def evaluate_model(params, task, stage, model_dir: str) -> dict[str, float]:
         # The Garden's trainer asks for one; none of its steps is taken.
         optimizer=tf_keras.optimizers.legacy.SGD(),
         train=False,
-        stage_name=stage.name,
+        optimizer_name=stage.optimizer_name,
     )
     manager = _CheckpointManager(
         trainer.checkpoint, model_dir, max_to_keep=None
@@ -174,7 +175,7 @@ def _run_stage(
         optimizer=task.create_optimizer(optimizer_config, params.runtime),
         train=True,
         evaluate=evaluate,
-        stage_name=stage.name,
+        optimizer_name=stage.optimizer_name,
     )
     manager = _CheckpointManager(
         trainer.checkpoint,
@@ -226,6 +227,16 @@ def _evaluate(controller, trainer, model_dir, stage):
     metrics = {name: float(value) for name, value in outputs.items()}
     step = int(trainer.global_step.numpy())
     training_log.write_validation(model_dir, stage.name, step, metrics)
+    divergence = trainer.task.divergence(trainer.model)
+    if divergence is not None:
+        pictures.write(
+            divergence,
+            model_dir,
+            stage.name,
+            step,
+            stage.blocks,
+            controller.eval_summary_manager.summary_writer(),
+        )
     return metrics
 
 

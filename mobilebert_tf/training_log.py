@@ -14,8 +14,9 @@ METRICS_FILE = "metrics.jsonl"
 class Progress:
     """Orbit action: after each loop, a line on the log and a row of numbers.
 
-    The examples per second join the trainer's outputs, which Orbit writes to
-    TensorBoard after its actions.
+    The examples per second and, where parts of the model have rates of their
+    own, their learning rates join the trainer's outputs, which Orbit writes
+    to TensorBoard after its actions.
 
     Args:
         trainer: base_trainer.Trainer.
@@ -44,6 +45,8 @@ class Progress:
         rate = (step - self._step) / max(elapsed, 1e-9)
         self.restart_clock()
         outputs["examples_per_second"] = rate * self._batch_size
+        for part, factor in _part_rates(self._stage):
+            outputs[f"learning_rate/{part}"] = outputs["learning_rate"] * factor
         values = {
             name: float(orbit.utils.get_value(value))
             for name, value in outputs.items()
@@ -112,6 +115,19 @@ def _ends_with_newline(path):
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(size - 1, 0))
         return not size or stream.read(1) == b"\n"
+
+
+def _part_rates(stage):
+    """Yields the parts that learn at a rate of their own, and its factor."""
+    if stage.block_rates is None:
+        return
+    rates = {
+        "embeddings": stage.embeddings_rate,
+        **{f"block_{i}": rate for i, rate in enumerate(stage.block_rates)},
+    }
+    for part, rate in rates.items():
+        if rate:
+            yield part, rate
 
 
 def _terms(values):

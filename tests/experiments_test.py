@@ -170,7 +170,7 @@ def test_defaults_are_the_published_recipes():
     assert rate.end_learning_rate == pytest.approx(1e-4 * 1.5e-3)
     assert optimizer.warmup.get().warmup_steps == 10_000
     assert params.trainer.train_steps == 500_000
-    assert params.task.knowledge_transfer.steps_per_block == 10_000
+    assert params.task.knowledge_transfer.num_steps == 240_000
     assert params.task.distillation.ground_truth_ratio == 0.5
     transfer = params.task.knowledge_transfer.optimizer_config
     rate = transfer.learning_rate.get()
@@ -294,7 +294,7 @@ def test_runs_that_may_go_on(tmp_path, before, now):
         ("task.seed", 1, 2),
         ("task.distillation.temperature", 1.0, 2.0),
         ("task.train_data.global_batch_size", 8, 16),
-        ("task.knowledge_transfer.steps_per_block", 5, 6),
+        ("task.knowledge_transfer.num_steps", 5, 6),
     ],
 )
 def test_another_task_does_not_continue(tmp_path, key, before, now):

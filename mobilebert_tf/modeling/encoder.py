@@ -31,6 +31,8 @@ class MobileBertEncoder(configured.ConfiguredModel):
             input_mask (1 real, 0 padding; default all ones) and
             input_type_ids (default zeros).
         num_blocks: int or None. Run only the first `num_blocks` blocks.
+        num_frozen_blocks: int or None. No gradient flows into the embeddings
+            and the first `num_frozen_blocks` blocks.
 
     Returns a dict:
         sequence_output: [B, S, H], the last block's output.
@@ -73,7 +75,9 @@ class MobileBertEncoder(configured.ConfiguredModel):
                 config, config.hidden_size, "pooler", activation="tanh"
             )
 
-    def call(self, inputs, training=None, num_blocks=None):
+    def call(
+        self, inputs, training=None, num_blocks=None, num_frozen_blocks=None
+    ):
         _check_names(inputs)
         word_ids = tf.convert_to_tensor(inputs["input_word_ids"])
         if word_ids.shape.rank != 2:
@@ -99,7 +103,9 @@ class MobileBertEncoder(configured.ConfiguredModel):
         )
         encoder_outputs = [hidden]
         attention_scores = []
-        for layer in self.blocks[:num_blocks]:
+        for i, layer in enumerate(self.blocks[:num_blocks]):
+            if i == num_frozen_blocks:
+                hidden = tf.stop_gradient(hidden)
             hidden, scores = layer(
                 hidden, attention_mask=attention_mask, training=training
             )

@@ -21,6 +21,7 @@ import tensorflow as tf
 import tf_keras
 from official.core import base_task
 
+from mobilebert_tf.distillation import divergence as divergence_lib
 from mobilebert_tf.tasks import finite_guard
 
 Terms = dict[str, tuple[tf.Tensor, tf.Tensor]]
@@ -61,6 +62,13 @@ class WeightedLossTask(base_task.Task):
         """The variables that this task updates."""
         return model.trainable_variables
 
+    def divergence(
+        self, model: tf_keras.Model
+    ) -> divergence_lib.Divergence | None:
+        """Returns how far the model is from its teacher; None without one."""
+        del model
+        return None
+
     def train_step(self, inputs, model, optimizer, metrics=None):
         return apply(self, inputs, model, optimizer, metrics)
 
@@ -93,10 +101,20 @@ def apply(
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     variables = task.trainable_variables(model)
-    totals = _sum_over_replicas(dict(task.loss_weights(inputs)))
+    factors = dict(task.loss_factors())
+    weights = task.loss_weights(inputs)
+    totals = _sum_over_replicas({name: weights[name] for name in factors})
 
     def differentiate(batch):
-        return _differentiate(task, batch, model, variables, totals, metrics)
+        # Watching nothing else leaves frozen parts and the teacher unrecorded.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            _, terms = task.compute_loss(batch, model, training=True)
+            contributions = _contributions(terms, factors, totals)
+            loss = tf.add_n(contributions)
+        update_metrics(metrics, terms)
+        gradients = tape.gradient(loss, variables)
+        return tf.stack(contributions), [_dense(each) for each in gradients]
 
     count = task.task_config.gradient_accumulation_steps
     if count == 1:
@@ -106,7 +124,7 @@ def apply(
             differentiate,
             _split(inputs, count),
             count,
-            len(task.loss_factors()),
+            len(factors),
             variables,
         )
     updates = [
@@ -114,7 +132,7 @@ def apply(
         for gradient, variable in zip(gradients, variables, strict=True)
         if gradient is not None
     ]
-    names = [f"loss term {name}" for name in task.loss_factors()]
+    names = [f"loss term {name}" for name in factors]
     names += [f"gradient of {variable.name}" for _, variable in updates]
     squares = [tf.reduce_sum(tf.square(gradient)) for gradient, _ in updates]
     watched = tf.concat([contributions, tf.stack(squares)], axis=0)
@@ -132,35 +150,30 @@ def update_metrics(
         metric.update_state(value, sample_weight=weight)
 
 
-def _differentiate(task, inputs, model, variables, totals, metrics):
-    """Returns contributions [T] to the loss and their sum's gradients.
+def _contributions(terms, factors, totals):
+    """Returns what these terms add to the loss of the whole batch."""
+    contributions = []
+    for name, factor in factors.items():
+        mean, weight = terms[name]
+        share = tf.math.divide_no_nan(weight, totals[name])
+        contributions.append(factor * share * mean)
+    return contributions
 
-    A gradient is dense, or None where the loss does not depend on a variable.
-    The optimizers clip by the norm over all gradients, and that of a sparse
-    one with repeated rows is too large.
+
+def _dense(gradient):
+    """Returns a sparse gradient as a tensor, with repeated rows added up.
+
+    The optimizers clip by the norm over all gradients; of one with repeated
+    rows they would take too large a norm.
     """
-    # Watching nothing else leaves frozen parts and the teacher unrecorded.
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(variables)
-        _, terms = task.compute_loss(inputs, model, training=True)
-        contributions = []
-        for name, factor in task.loss_factors().items():
-            mean, weight = terms[name]
-            share = tf.math.divide_no_nan(weight, totals[name])
-            contributions.append(factor * share * mean)
-        loss = tf.add_n(contributions)
-    gradients = [
-        None if gradient is None else tf.convert_to_tensor(gradient)
-        for gradient in tape.gradient(loss, variables)
-    ]
-    update_metrics(metrics, terms)
-    return tf.stack(contributions), gradients
+    return None if gradient is None else tf.convert_to_tensor(gradient)
 
 
 def _accumulate(differentiate, parts, count, num_terms, variables):
     """Adds up what `differentiate` returns for each of the micro-batches.
 
-    In a loop, so that there are the activations of one of them at a time.
+    In a loop, so that there are the activations of one of them at a time. A
+    gradient is None where the loss does not depend on the variable.
     """
     is_connected = []
 

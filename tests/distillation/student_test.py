@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from mobilebert_tf.distillation import schedule
 from mobilebert_tf.distillation import student as student_lib
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
@@ -103,12 +104,63 @@ def test_published_pairs_are_compatible():
         assert student_lib.check_compatible(teacher, student) is None
 
 
+def test_blocks_are_left_to_the_layer_mapping():
+    deeper = dataclasses.replace(_TEACHER, num_hidden_layers=4)
+    assert student_lib.check_compatible(deeper, _STUDENT) is None
+
+
+def _stage(block_rates, embeddings_rate):
+    return schedule.Stage(
+        "transfer",
+        0,
+        1,
+        pretraining=False,
+        block_rates=block_rates,
+        embeddings_rate=embeddings_rate,
+    )
+
+
+@pytest.mark.parametrize(
+    "block_rates, embeddings_rate, frozen",
+    [
+        ((3.0, 0.0), 0.0, 0),
+        ((0.0, 3.0), 0.0, 1),
+        ((0.3, 3.0), 0.0, 0),
+        ((0.0, 3.0), 0.5, None),
+    ],
+)
+def test_what_a_stage_trains(block_rates, embeddings_rate, frozen):
+    student = _make(_STUDENT, seed=1)
+    stage = _stage(block_rates, embeddings_rate)
+    rates = {
+        variable.name.split("/", 2)[2]: rate
+        for variable, rate in student_lib.trainable_variables(student, stage)
+    }
+    expected = {"embeddings": embeddings_rate}
+    expected.update({f"layer_{i}": rate for i, rate in enumerate(block_rates)})
+    for part, rate in expected.items():
+        found = {value for key, value in rates.items() if key.startswith(part)}
+        assert found == ({rate} if rate else set()), part
+    assert not [name for name in rates if name.startswith(("cls", "pooler"))]
+    assert student_lib.num_frozen_blocks(stage) == frozen
+
+
+def test_pretraining_trains_everything():
+    student = _make(_STUDENT, seed=1)
+    stage = schedule.Stage("pretraining", 0, 1)
+    pairs = student_lib.trainable_variables(student, stage)
+    assert [variable.name for variable, _ in pairs] == [
+        variable.name for variable in student.trainable_variables
+    ]
+    assert {rate for _, rate in pairs} == {1.0}
+    assert student_lib.num_frozen_blocks(stage) is None
+
+
 @pytest.mark.parametrize(
     "field, value",
     [
         ("vocab_size", 31),
         ("hidden_size", 24),
-        ("num_hidden_layers", 3),
         ("num_attention_heads", 4),
         ("embedding_size", 4),
         ("trigram_input", False),

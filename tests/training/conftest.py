@@ -100,7 +100,7 @@ def pretraining_params(workspace, bert_config_file, train_steps, **overrides):
             "task.train_data.max_predictions_per_seq": 4,
             "task.validation_data.input_path": workspace.records,
             "task.validation_data.global_batch_size": 64,
-            "task.knowledge_transfer.steps_per_block": 4,
+            "task.knowledge_transfer.num_steps": 8,
             "trainer.train_steps": train_steps,
             "trainer.steps_per_loop": 2,
             "trainer.checkpoint_interval": 2,

@@ -135,7 +135,7 @@ def test_transfer_lowers_the_block_losses(workspace, teacher_dir):
         train_steps=0,
         **{
             "task.teacher_dir": teacher_dir,
-            "task.knowledge_transfer.steps_per_block": 60,
+            "task.knowledge_transfer.num_steps": 120,
             "task.knowledge_transfer.optimizer_config.learning_rate."
             "polynomial.initial_learning_rate": 0.02,
             "trainer.steps_per_loop": 10,
@@ -272,7 +272,7 @@ def test_killed_run_continues_to_the_same_weights(workspace, teacher_dir):
                 f"--max_seq_length={conftest.SEQUENCE_LENGTH}",
                 "--max_predictions_per_seq=4",
                 "--train_batch_size=8",
-                "--steps_per_block=6",
+                "--num_distill_steps=12",
                 "--num_train_steps=60",
                 "--num_warmup_steps=4",
                 "--iterations_per_loop=2",
