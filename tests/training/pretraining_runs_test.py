@@ -1,6 +1,7 @@
 """Runs of the pre-training loop on a tiny pair."""
 
 import glob
+import json
 import os
 import re
 import shutil
@@ -69,19 +70,45 @@ def test_teacher_leaves_a_whole_model_folder(teacher_dir):
     assert validation["masked_lm_loss"] > 0
 
 
-def test_tensorboard_has_the_logged_losses(teacher_dir):
-    (events,) = glob.glob(os.path.join(teacher_dir, "train", "events*"))
-    losses = {}
-    for event in tf.compat.v1.train.summary_iterator(events):
-        for value in event.summary.value:
-            if value.tag == "training_loss":
-                losses[event.step] = float(tf.make_ndarray(value.tensor))
-    logged = {
-        row["step"]: row["training_loss"]
-        for row in training_log.read_metrics(teacher_dir)
-        if row["kind"] == "train"
-    }
-    assert losses == pytest.approx(logged)
+@pytest.mark.parametrize("kind", ["train", "validation"])
+def test_tensorboard_has_all_that_is_logged(student_dir, kind):
+    shown = {}
+    for path in glob.glob(os.path.join(student_dir, kind, "events*")):
+        for event in tf.compat.v1.train.summary_iterator(path):
+            for value in event.summary.value:
+                array = tf.make_ndarray(value.tensor)
+                if array.dtype.kind == "f":
+                    shown[event.step, value.tag] = float(array)
+    rows = [
+        row
+        for row in training_log.read_metrics(student_dir)
+        if row["kind"] == kind
+    ]
+    assert rows
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, float):
+                assert shown[row["step"], name] == pytest.approx(value), name
+    if kind == "train":
+        assert rows[-1]["learning_rate"] > 0
+        assert {
+            "feature_map_loss/block_0",
+            "attention_loss/block_0",
+            "learning_rate/block_0",
+        } <= set(rows[0])
+
+
+def test_each_evaluation_is_drawn(student_dir):
+    rows = training_log.read_metrics(student_dir)
+    steps = [row["step"] for row in rows if row["kind"] == "validation"]
+    assert steps
+    for step in steps:
+        path = os.path.join(student_dir, "pictures", f"divergence-{step}")
+        assert os.path.getsize(f"{path}.png") > 10_000
+        with open(f"{path}.json") as stream:
+            blocks = json.load(stream)["blocks"]
+        assert [block["teacher_block"] for block in blocks] == [0, 1]
+        assert all(block["attention_kl"] > 0 for block in blocks)
 
 
 def test_stages_follow_each_other(student_dir):
