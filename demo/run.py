@@ -21,7 +21,7 @@ from matplotlib import figure as figure_lib
 from mobilebert_tf import cli
 from mobilebert_tf import html_report
 from mobilebert_tf import text_table
-from mobilebert_tf import training
+from mobilebert_tf import training_log
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "out/demo", "Folder to fill.")
 
@@ -252,7 +252,7 @@ def _loss_figure(folder):
     ):
         rows = [
             row
-            for row in training.read_metrics(os.path.join(folder, name))
+            for row in training_log.read_metrics(os.path.join(folder, name))
             if row["kind"] == "train"
         ]
         steps = [row["step"] for row in rows]
@@ -287,7 +287,7 @@ def _latency_figure(folder):
 def _last_validation(model_dir):
     rows = [
         row
-        for row in training.read_metrics(model_dir)
+        for row in training_log.read_metrics(model_dir)
         if row["kind"] == "validation"
     ]
     return rows[-1]

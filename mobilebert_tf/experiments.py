@@ -247,6 +247,8 @@ class PretrainingTaskConfig(config_definitions.TaskConfig):
         teacher_config_file: str. The teacher's bert_config.json where
             teacher_dir holds none.
         seed: int. Of initialisation and dropout.
+        gradient_accumulation_steps: int. Parts that a batch is worked through
+            in, one after the other; the update is that of the whole batch.
         first_train_steps: int. Updates of a first stretch of pre-training on
             first_train_data, before trainer.train_steps on train_data (the
             official first_* flags). The learning rate takes one course over
@@ -258,6 +260,7 @@ class PretrainingTaskConfig(config_definitions.TaskConfig):
     teacher_dir: str = ""
     teacher_config_file: str = ""
     seed: int = 0
+    gradient_accumulation_steps: int = 1
     knowledge_transfer: KnowledgeTransferConfig = dataclasses.field(
         default_factory=KnowledgeTransferConfig
     )
@@ -310,6 +313,8 @@ class ClassificationTaskConfig(config_definitions.TaskConfig):
             the optimizer config has no warm-up of its own.
         classifier_dropout: float. On the pooled vector.
         seed: int. Of initialisation and dropout.
+        gradient_accumulation_steps: int. Parts that a batch is worked through
+            in, one after the other; the update is that of the whole batch.
     """
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -320,6 +325,7 @@ class ClassificationTaskConfig(config_definitions.TaskConfig):
     warmup_proportion: float = 0.1
     classifier_dropout: float = 0.1
     seed: int = 0
+    gradient_accumulation_steps: int = 1
     train_data: ClassificationDataConfig = dataclasses.field(
         default_factory=ClassificationDataConfig
     )

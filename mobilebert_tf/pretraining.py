@@ -1,6 +1,7 @@
 """Runs a pre-training experiment: teacher, taught student, or bare student."""
 
 import contextlib
+import os
 
 import tf_keras
 from official.core import config_definitions

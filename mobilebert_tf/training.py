@@ -7,10 +7,8 @@ workers do all of this in step; only the chief writes to the model's folder.
 """
 
 import contextlib
-import json
 import logging as python_logging
 import os
-import time
 from collections.abc import Callable
 from collections.abc import Sequence
 
@@ -24,11 +22,11 @@ from official.core import config_definitions
 from mobilebert_tf import model_directory
 from mobilebert_tf import run_checkpoints
 from mobilebert_tf import runtime
+from mobilebert_tf import training_log
+from mobilebert_tf.distillation import pictures
 from mobilebert_tf.distillation import schedule
 
-METRICS_FILE = "metrics.jsonl"
-
-# Of Orbit and TensorFlow; what they tell of each loop, _Progress tells shorter.
+# Of Orbit and TensorFlow; what they tell of each loop, the log tells shorter.
 _CHATTY_FILES = ("controller.py", "loop_fns.py", "functional_saver.py")
 
 
@@ -72,8 +70,9 @@ def run_stages(
         The metrics of the last evaluation; empty without one.
 
     Raises:
-        ValueError: if the loss becomes NaN or infinite; the last good
-            checkpoint is kept.
+        ValueError: if a loss term, gradient or weight becomes NaN or
+            infinite: names it, the step and the last good checkpoint, which
+            is kept.
     """
     _check_intervals(params.trainer)
     strategy = tf.distribute.get_strategy()
@@ -172,25 +171,6 @@ def saved_step(model_dir: str) -> int:
         ) from error
 
 
-def read_metrics(model_dir: str) -> list[dict]:
-    """Returns the rows of metrics.jsonl in the order of their steps.
-
-    A run that was killed and continued has logged some steps twice; the later
-    row counts. A row cut off by the kill is passed over.
-    """
-    path = os.path.join(model_dir, METRICS_FILE)
-    rows = {}
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as stream:
-            for line in stream:
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue
-                rows[(row["step"], row["kind"])] = row
-    return [rows[key] for key in sorted(rows)]
-
-
 def _common_step(strategy, model_dir):
     """Waits for all workers; returns the step that they find in `model_dir`."""
     runtime.meet(strategy, 0, "nothing")
@@ -216,7 +196,7 @@ def _lacks_evaluation(params, stages, model_dir):
     )
     return is_due and not any(
         row["step"] == step and row["kind"] == "validation"
-        for row in read_metrics(model_dir)
+        for row in training_log.read_metrics(model_dir)
     )
 
 
@@ -246,11 +226,11 @@ def _run_stage(
         interval=params.trainer.checkpoint_interval,
         max_to_keep=params.trainer.max_to_keep,
         step_counter=trainer.global_step,
-        optimizer_item=f"optimizer_{stage.name}",
+        optimizer_item=f"optimizer_{stage.optimizer_name}",
         first_step=stage.start_step,
         init_fn=trainer.initialize,
     )
-    progress = _Progress(
+    progress = training_log.Progress(
         trainer,
         stage,
         total,
@@ -266,7 +246,10 @@ def _run_stage(
         checkpoint_manager=manager,
         summary_dir=os.path.join(output_dir, "train"),
         eval_summary_dir=os.path.join(output_dir, "validation"),
-        train_actions=[progress],
+        train_actions=[
+            _StopWhenNotFinite(trainer, stage, model_dir),
+            progress,
+        ],
     )
     interval = params.trainer.validation_interval
     step = int(trainer.global_step.numpy())
@@ -287,78 +270,59 @@ def _evaluate(controller, trainer, model_dir, stage):
     outputs = controller.evaluate(steps=trainer.config.trainer.validation_steps)
     metrics = {name: float(value) for name, value in outputs.items()}
     step = int(trainer.global_step.numpy())
-    _append(
-        model_dir,
-        {"kind": "validation", "stage": stage.name, "step": step, **metrics},
-    )
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    logging.info("validation at step %d: %s", step, shown)
+    training_log.write_validation(model_dir, stage.name, step, metrics)
+    divergence = trainer.task.divergence(trainer.model)
+    if divergence is not None:
+        pictures.write(
+            divergence,
+            model_dir,
+            stage.name,
+            step,
+            stage.blocks,
+            controller.eval_summary_manager.summary_writer(),
+        )
     return metrics
 
 
-class _Progress:
-    """Orbit action: one line per loop on the log and in metrics.jsonl."""
+class _StopWhenNotFinite:
+    """Orbit action: ends the run before a spoilt checkpoint is written."""
 
-    def __init__(self, trainer, stage, total_steps, batch_size, model_dir):
+    def __init__(self, trainer, stage, model_dir):
         self._trainer = trainer
         self._stage = stage
-        self._total_steps = total_steps
-        self._batch_size = batch_size
         self._model_dir = model_dir
-        self.restart_clock()
-
-    def restart_clock(self):
-        """Leaves time spent outside training out of the rate."""
-        self._time = time.monotonic()
-        self._step = int(self._trainer.global_step.numpy())
 
     def __call__(self, outputs):
-        values = {
-            name: float(orbit.utils.get_value(value))
-            for name, value in outputs.items()
-        }
+        del outputs
+        guard = self._trainer.task.guard
         step = int(self._trainer.global_step.numpy())
-        for name, value in values.items():
-            if value != value or value in (float("inf"), float("-inf")):
-                raise ValueError(
-                    f"{name} is {value} at step {step} (stage "
-                    f"{self._stage.name}); {self._model_dir} keeps the "
-                    "checkpoints from before: look at the loss terms in "
-                    f"{METRICS_FILE}, a lower learning rate often helps"
-                )
-        elapsed = time.monotonic() - self._time
-        rate = (step - self._step) / max(elapsed, 1e-9)
-        self.restart_clock()
-        examples_per_second = rate * self._batch_size
-        _append(
-            self._model_dir,
-            {
-                "kind": "train",
-                "stage": self._stage.name,
-                "step": step,
-                "examples_per_second": examples_per_second,
-                **values,
-            },
+        if guard.num_refused:
+            step -= guard.num_refused - 1
+            reason = guard.reason
+        elif not self._weights_are_finite():
+            reason = "the update led to weights that are not finite"
+        else:
+            return
+        checkpoint = model_directory.find_checkpoint(self._model_dir)
+        raise ValueError(
+            f"step {step}: {reason} (stage {self._stage.name}); a lower "
+            "learning rate often helps; last good checkpoint: "
+            f"{checkpoint or 'none'}"
         )
-        terms = "  ".join(
-            f"{name} {value:.4g}"
-            for name, value in values.items()
-            if name != "learning_rate"
-        )
-        logging.info(
-            "step %d/%d  stage %s  %s  %.0f examples/s  %s left",
-            step,
-            self._total_steps,
-            self._stage.name,
-            terms,
-            examples_per_second,
-            _duration((self._total_steps - step) / max(rate, 1e-9)),
+
+    @tf.function
+    def _weights_are_finite(self):
+        return tf.reduce_all(
+            [
+                tf.reduce_all(tf.math.is_finite(weight))
+                for weight in self._trainer.model.trainable_weights
+            ]
         )
 
 
 @contextlib.contextmanager
 def _quiet_orbit():
-    """Leaves the telling to _Progress: Orbit logs and prints every loop."""
+    """Leaves the telling to the log: Orbit logs and prints every loop."""
 
     def is_ours(record):
         return (
@@ -388,26 +352,3 @@ def _check_intervals(trainer):
             raise ValueError(
                 f"trainer.{name}: expected at least 1, got {value}"
             )
-
-
-def _append(model_dir, row):
-    path = os.path.join(model_dir, METRICS_FILE)
-    # A kill may have cut the last line: the row begins a line of its own.
-    torn = os.path.exists(path) and not _ends_with_newline(path)
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.write("\n" * torn + json.dumps(row) + "\n")
-
-
-def _ends_with_newline(path):
-    with open(path, "rb") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(size - 1, 0))
-        return not size or stream.read(1) == b"\n"
-
-
-def _duration(seconds):
-    hours, rest = divmod(int(seconds), 3600)
-    minutes, seconds = divmod(rest, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {seconds:02d} s"

@@ -76,8 +76,8 @@ def terms(
         outputs: the student's.
         input_mask: int [B, S], 1 real and 0 padding.
     """
-    mask = tf.ones_like(input_mask) if config.include_padding else input_mask
-    weight = tf.reduce_sum(tf.cast(mask, tf.float32))
+    mask = _mask(config, input_mask)
+    positions = weight(config, input_mask)
     feature_map_transfer = (
         losses.normalized_feature_map_transfer
         if config.feature_map_loss == "normalized"
@@ -104,34 +104,39 @@ def terms(
         for name in factors(config, num_blocks=len(mapping)):
             function, target, value = functions[name]
             result.append(
-                losses.Term(name, block, function(target, value, mask), weight)
+                losses.Term(
+                    name, block, function(target, value, mask), positions
+                )
             )
     return result
 
 
-def total(
-    values: Sequence[losses.Term],
+def block_factors(
     config: experiments.KnowledgeTransferConfig,
     num_blocks: int,
+    blocks: Sequence[int],
     gates: Mapping[int, tf.Tensor] | None = None,
-) -> tf.Tensor:
-    """Returns the weighted sum of the terms, a float32 scalar.
+) -> dict[str, float | tf.Tensor]:
+    """Returns each block's factors in the loss, by the names of `named`.
 
     Args:
-        values: of `terms`.
         config: factors and loss_scale.
         num_blocks: int. Blocks of the student.
-        gates: a factor for each block's terms; None for 1.
+        blocks: those with losses.
+        gates: another factor for each of them; None for 1.
     """
-    by_name = factors(config, num_blocks)
-    return tf.add_n(
-        [
-            by_name[term.name]
-            * term.value
-            * (1.0 if gates is None else gates[term.block])
-            for term in values
-        ]
-    )
+    return {
+        f"{name}/block_{block}": factor * (gates[block] if gates else 1.0)
+        for block in blocks
+        for name, factor in factors(config, num_blocks).items()
+    }
+
+
+def weight(
+    config: experiments.KnowledgeTransferConfig, input_mask: tf.Tensor
+) -> tf.Tensor:
+    """Returns the positions that count, a float32 scalar."""
+    return tf.reduce_sum(tf.cast(_mask(config, input_mask), tf.float32))
 
 
 def named(
@@ -161,3 +166,7 @@ def metric_names(
         *names,
         *(f"{name}/block_{block}" for name in names for block in blocks),
     ]
+
+
+def _mask(config, input_mask):
+    return tf.ones_like(input_mask) if config.include_padding else input_mask

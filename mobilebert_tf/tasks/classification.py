@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 from absl import logging
-from official.core import base_task
 from scipy import special
 
 from mobilebert_tf import experiments
@@ -19,9 +18,10 @@ from mobilebert_tf.data import sharding
 from mobilebert_tf.evaluation import metrics as metrics_lib
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
+from mobilebert_tf.tasks import gradient_steps
 
 
-class ClassificationTask(base_task.Task):
+class ClassificationTask(gradient_steps.WeightedLossTask):
     """Cross-entropy on the pooled vector; metrics over the whole dev set.
 
     Args:
@@ -99,22 +99,26 @@ class ClassificationTask(base_task.Task):
         )
 
     def build_metrics(self, training: bool = True):
-        if training:
-            return [tf_keras.metrics.SparseCategoricalAccuracy("accuracy")]
-        return []
+        return [tf_keras.metrics.Mean("accuracy")] if training else []
 
-    def train_step(self, inputs, model, optimizer, metrics=None):
-        with tf.GradientTape() as tape:
-            logits = model(inputs, training=True)["logits"]  # [B, C]
-            loss = _loss(inputs, logits)
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            scaled_loss = loss / replicas
-        variables = model.trainable_variables
-        gradients = tape.gradient(scaled_loss, variables)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        for metric in metrics or ():
-            metric.update_state(inputs["label_ids"], logits)
-        return {self.loss: loss}
+    def loss_factors(self):
+        return {"cross_entropy": 1.0}
+
+    def loss_weights(self, inputs):
+        return {"cross_entropy": _batch_size(inputs)}
+
+    def compute_loss(self, inputs, model, training):
+        logits = model(inputs, training=training)["logits"]  # [B, C]
+        labels = inputs["label_ids"]
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        )
+        hits = tf.argmax(logits, -1, labels.dtype) == labels
+        weight = _batch_size(inputs)
+        return loss, {
+            "cross_entropy": (loss, weight),
+            "accuracy": (tf.reduce_mean(tf.cast(hits, tf.float32)), weight),
+        }
 
     def validation_step(self, inputs, model, metrics=None):
         logits = model(inputs, training=False)["logits"]
@@ -140,9 +144,5 @@ class ClassificationTask(base_task.Task):
         return {"validation_loss": float(loss), **metrics}
 
 
-def _loss(inputs, logits):
-    return tf.reduce_mean(
-        tf.nn.sparse_softmax_cross_entropy_with_logits(
-            inputs["label_ids"], logits
-        )
-    )
+def _batch_size(inputs):
+    return tf.cast(tf.shape(inputs["label_ids"])[0], tf.float32)

@@ -7,26 +7,29 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 import tf_keras
-from official.core import base_task
 
 from mobilebert_tf import experiment_checks
 from mobilebert_tf import experiments
 from mobilebert_tf import losses
 from mobilebert_tf.data import sharding
+from mobilebert_tf.distillation import divergence as divergence_lib
 from mobilebert_tf.distillation import optimizers
 from mobilebert_tf.distillation import schedule
 from mobilebert_tf.distillation import student as student_lib
 from mobilebert_tf.distillation import transfer
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
+from mobilebert_tf.tasks import gradient_steps
 from mobilebert_tf.tasks import pretraining_inputs
 
 # Losses and shares are weighted means: {name: (value, weight)}.
 _PREDICTION_METRICS = ("masked_lm_loss", "masked_lm_accuracy")
 _SENTENCE_METRICS = ("next_sentence_loss", "next_sentence_accuracy")
+# Blocks that are trained without a loss of their own.
+_UNUSED_BLOCKS = "unused_blocks"
 
 
-class PretrainingTask(base_task.Task):
+class PretrainingTask(gradient_steps.WeightedLossTask):
     """One stage of pre-training: plain, distilled, transfer, or both.
 
     L_PD = alpha * L_MLM + (1 - alpha) * L_KD + L_NSP (paper section 3.5);
@@ -135,23 +138,33 @@ class PretrainingTask(base_task.Task):
             optimizers.set_rates(
                 optimizer, student_lib.trainable_variables(model, self.stage)
             )
-        variables = self.trainable_variables(model)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
-            loss, terms = self.compute_loss(inputs, model, training=True)
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            scaled_loss = loss / replicas
-        gradients = tape.gradient(scaled_loss, variables)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        _update(metrics, terms)
-        return {self.loss: loss}
+        return gradient_steps.apply(self, inputs, model, optimizer, metrics)
 
     def validation_step(self, inputs, model, metrics=None):
         # The terms are weighted by what they average over; a mean of the
         # batches' losses would not be.
         _, terms = self.compute_loss(inputs, model, training=False)
-        _update(metrics, terms)
+        gradient_steps.update_metrics(metrics, terms)
         return {}
+
+    def divergence(self, model) -> divergence_lib.Divergence | None:
+        """Compares all blocks on the first validation batch.
+
+        None also where no block of the teacher belongs to one of the student:
+        without transfer losses, if they have different numbers of blocks.
+        """
+        if self.teacher is None:
+            return None
+        teacher, student = self.teacher.encoder, model.encoder
+        teacher_blocks = self.teacher_blocks
+        if not teacher_blocks and len(teacher.blocks) == len(student.blocks):
+            teacher_blocks = range(len(student.blocks))
+        if not teacher_blocks:
+            return None
+        dataset = self.build_inputs(self.task_config.validation_data)
+        return divergence_lib.observe(
+            teacher, student, next(iter(dataset)), teacher_blocks
+        )
 
     def compute_loss(self, inputs, model, training: bool):
         """Returns the loss and its terms as {name: (mean, weight)}.
@@ -163,15 +176,13 @@ class PretrainingTask(base_task.Task):
         blocks = self._loss_blocks(training)
         outputs = self._run_student(inputs, model, training)
         taught = self._run_teacher(inputs, blocks)
-        loss, terms = 0.0, {}
+        terms = {}
         if with_pretraining:
-            loss, terms = pretraining_loss(inputs, outputs)
+            terms.update(pretraining_terms(inputs, outputs))
             if self._distills:
-                alpha = self.task_config.distillation.ground_truth_ratio
                 divergence = self._distillation_loss(inputs, outputs, taught)
-                masked_lm, weight = terms["masked_lm_loss"]
+                _, weight = terms["masked_lm_loss"]
                 terms["distillation_loss"] = (divergence, weight)
-                loss += (1.0 - alpha) * (divergence - masked_lm)
         if blocks:
             transferred = transfer.terms(
                 self.task_config.knowledge_transfer,
@@ -183,16 +194,58 @@ class PretrainingTask(base_task.Task):
                 inputs["input_mask"],
             )
             terms.update(transfer.named(transferred))
-            loss += transfer.total(
-                transferred,
-                self.task_config.knowledge_transfer,
-                self.network.num_hidden_layers,
-                self._gates(blocks) if training else None,
+        if self._trains_unused_blocks:
+            weights = self.loss_weights(inputs)
+            terms[_UNUSED_BLOCKS] = (
+                tf.reduce_mean(outputs["encoder_outputs"][-1]),
+                weights[_UNUSED_BLOCKS],
             )
-        if training and self._trains_unused_blocks:
-            # Zero gradients: the optimizer decays the weights all the same.
-            loss += 0.0 * tf.reduce_sum(outputs["encoder_outputs"][-1])
+        loss = tf.add_n(
+            [
+                factor * terms[name][0]
+                for name, factor in self.loss_factors().items()
+            ]
+        )
         return loss, terms
+
+    def loss_factors(self) -> dict[str, float | tf.Tensor]:
+        config = self.task_config
+        factors = {}
+        if self.stage.pretraining:
+            alpha = config.distillation.ground_truth_ratio
+            factors["masked_lm_loss"] = alpha if self._distills else 1.0
+            if self._distills:
+                factors["distillation_loss"] = 1.0 - alpha
+            factors["next_sentence_loss"] = 1.0
+        blocks = self._loss_blocks(training=True)
+        factors.update(
+            transfer.block_factors(
+                config.knowledge_transfer,
+                self.network.num_hidden_layers,
+                blocks,
+                self._gates(blocks),
+            )
+        )
+        if self._trains_unused_blocks:
+            # Zero gradients: the optimizer decays the weights all the same.
+            factors[_UNUSED_BLOCKS] = 0.0
+        return factors
+
+    def loss_weights(self, inputs) -> dict[str, tf.Tensor]:
+        predictions = tf.reduce_sum(inputs["masked_lm_weights"])
+        sentences = tf.cast(
+            tf.shape(inputs["next_sentence_labels"])[0], tf.float32
+        )
+        tokens = transfer.weight(
+            self.task_config.knowledge_transfer, inputs["input_mask"]
+        )
+        weights = {name: tokens for name in self.loss_factors()}
+        weights.update(
+            masked_lm_loss=predictions,
+            distillation_loss=predictions,
+            next_sentence_loss=sentences,
+        )
+        return weights
 
     @property
     def _distills(self):
@@ -219,7 +272,7 @@ class PretrainingTask(base_task.Task):
     def _gates(self, blocks):
         """Which of the losses count at this step, where that changes."""
         stage = self.stage
-        if stage.first_step_blocks is None:
+        if stage.first_step_blocks is None or self._updates is None:
             return None
         is_first = tf.equal(self._updates(), 0)
         return {
@@ -282,8 +335,8 @@ class PretrainingTask(base_task.Task):
         )
 
 
-def pretraining_loss(inputs, outputs):
-    """Returns L_MLM + L_NSP and the terms {name: (mean, weight)}.
+def pretraining_terms(inputs, outputs):
+    """Returns losses and accuracies of both tasks, {name: (mean, weight)}.
 
     Args:
         inputs: dict with masked_lm_ids int [B, P], masked_lm_weights float
@@ -308,18 +361,9 @@ def pretraining_loss(inputs, outputs):
     sentence_accuracy = tf.math.divide_no_nan(
         tf.reduce_sum(tf.cast(sentence_hits, tf.float32)), batch
     )
-    terms = {
+    return {
         "masked_lm_loss": (masked_lm, predictions),
         "masked_lm_accuracy": (accuracy, predictions),
         "next_sentence_loss": (next_sentence, batch),
         "next_sentence_accuracy": (sentence_accuracy, batch),
     }
-    return masked_lm + next_sentence, terms
-
-
-def _update(metrics, terms):
-    for metric in metrics or ():
-        value, weight = terms[metric.name]
-        # A replica may have got no row of the last batch.
-        value = tf.where(weight > 0, value, 0.0)
-        metric.update_state(value, sample_weight=weight)

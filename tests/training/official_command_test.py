@@ -13,7 +13,7 @@ from absl import flags
 
 from mobilebert_tf import pretraining
 from mobilebert_tf import pretraining_flags
-from mobilebert_tf import training
+from mobilebert_tf import training_log
 from mobilebert_tf.checkpoints import conversion
 from tests.training import conftest
 from tests.training import official_command
@@ -73,7 +73,7 @@ def _run(arguments):
 def _stages(model_dir):
     return [
         (row["stage"], row["step"])
-        for row in training.read_metrics(str(model_dir))
+        for row in training_log.read_metrics(str(model_dir))
         if row["kind"] == "train"
     ]
 
@@ -99,7 +99,7 @@ def test_the_published_command_runs(workspace, checkpoint, tmp_path):
         ("pretraining", 5),
         ("pretraining", 6),
     ]
-    rows = training.read_metrics(str(tmp_path))
+    rows = training_log.read_metrics(str(tmp_path))
     for name in ("feature_map", "attention", "mean", "variance"):
         assert rows[0][f"{name}_loss"] > 0
     assert rows[-1]["distillation_loss"] > 0

@@ -13,6 +13,7 @@ from mobilebert_tf import experiments
 from mobilebert_tf import pretraining
 from mobilebert_tf import tokenization
 from mobilebert_tf import training
+from mobilebert_tf import training_log
 from mobilebert_tf.data import corpus as corpus_lib
 from mobilebert_tf.data import masking
 from mobilebert_tf.data import pretraining_builder
@@ -171,7 +172,7 @@ def test_a_run_from_raw_text_resumes(workspace, inputs, tmp_path):
     losses = [
         [
             row["training_loss"]
-            for row in training.read_metrics(folder)
+            for row in training_log.read_metrics(folder)
             if row["kind"] == "train" and row["step"] == 4
         ][-1]
         for folder in (whole, killed)

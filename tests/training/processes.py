@@ -10,7 +10,7 @@ import sys
 import tensorflow as tf
 
 from mobilebert_tf import experiment_builder
-from mobilebert_tf import training
+from mobilebert_tf import training_log
 
 _ROOT = str(pathlib.Path(__file__).parents[2])
 _SECONDS = 900
@@ -62,7 +62,7 @@ def losses(model_dir):
             for name, value in row.items()
             if name.endswith(("_loss", "accuracy"))
         }
-        for row in training.read_metrics(model_dir)
+        for row in training_log.read_metrics(model_dir)
     }
 
 

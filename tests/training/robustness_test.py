@@ -15,6 +15,7 @@ import tensorflow as tf
 from mobilebert_tf import pretraining
 from mobilebert_tf import run_checkpoints
 from mobilebert_tf import training
+from mobilebert_tf import training_log
 from tests.training import conftest
 from tests.training import processes
 
@@ -292,7 +293,7 @@ def _as_killed(whole_dir, folder, step):
         if int(re.search(r"ckpt-(\d+)", path)[1]) > step:
             os.remove(path)
     os.remove(folder / "checkpoint")
-    path = folder / training.METRICS_FILE
+    path = folder / training_log.METRICS_FILE
     rows = path.read_text().splitlines(keepends=True)
     kept = [
         row
