@@ -3,6 +3,7 @@
 import operator
 import pathlib
 import re
+import shlex
 
 import pytest
 from absl import flags
@@ -281,3 +282,34 @@ def test_the_official_command_is_the_official_configuration():
     )
     assert from_flags.as_dict() == from_file.as_dict()
     assert from_flags.trainer.train_steps == 500_000
+
+
+def _documented_commands():
+    """Returns the arguments of each run_pretraining command in the docs."""
+    text = (_CONFIGS.parent / "docs" / "knowledge_transfer.md").read_text()
+    blocks = re.findall(r"(?m)((?:^    .*\n)+)", text)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    start = ["python", "-m", "mobilebert_tf.run_pretraining"]
+    split = [shlex.split(line) for line in lines if "run_pretraining" in line]
+    assert all(words[:3] == start for words in split)
+    return [words[3:] for words in split]
+
+
+def test_the_documented_commands_are_understood(monkeypatch):
+    monkeypatch.chdir(_CONFIGS.parent)
+    commands = _documented_commands()
+    assert len(commands) == 4
+    for command in commands:
+        _build(*command)
+    (official,) = [c for c in commands if "--layer_wise_warmup" in c]
+    expected = _build(*official_command.distillation("t", "s", "out")[1:])
+    actual = _build(*official)
+    for part in ("knowledge_transfer", "distillation"):
+        assert getattr(actual.task, part).as_dict() == (
+            getattr(expected.task, part).as_dict()
+        )
+    assert (
+        actual.trainer.optimizer_config.as_dict()
+        == expected.trainer.optimizer_config.as_dict()
+    )
+    assert actual.trainer.train_steps == expected.trainer.train_steps
