@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mobilebert_tf import files
+from mobilebert_tf import model_directory
 from mobilebert_tf import pretraining
 from mobilebert_tf import run_checkpoints
 from mobilebert_tf import training
 from mobilebert_tf import training_log
+from mobilebert_tf.modeling import config as config_lib
 from tests.training import conftest
 from tests.training import processes
 
@@ -243,16 +246,25 @@ def test_state_of_another_stage_is_not_taken_for_ones_own(tmp_path):
     )
 
 
-def test_a_kill_between_the_first_files_of_a_folder(workspace, tmp_path):
-    """Configuration, vocabulary and so on are written one by one."""
-    params = conftest.pretraining_params(workspace, workspace.teacher, 2)
-    folder = tmp_path / "run"
-    pretraining.run(params, str(folder), train=True)
-    for name in ("ckpt*", "checkpoint", "*.jsonl", "params.yaml", "bert_*"):
-        for path in glob.glob(f"{folder}/{name}"):
-            os.remove(path)
-    pretraining.run(params, str(folder), train=True)
-    assert training.saved_step(str(folder)) == 2
+@pytest.mark.parametrize("name", ["write_text", "copy"])
+def test_a_kill_between_the_first_files_of_a_folder(
+    workspace, tmp_path, monkeypatch, name
+):
+    """Configuration, vocabulary and use are written one by one."""
+    network = config_lib.MobileBertConfig.from_json_file(workspace.student)
+    info = model_directory.ModelInfo(model_directory.PRETRAINING, 24)
+    folder = str(tmp_path)
+
+    def killed(*args):
+        raise KeyboardInterrupt(args)
+
+    with monkeypatch.context() as context:
+        context.setattr(files, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            model_directory.write(folder, network, info, workspace.vocab_file)
+    model_directory.write(folder, network, info, workspace.vocab_file)
+    assert model_directory.read_config(folder) == network
+    assert model_directory.read_info(folder) == info
 
 
 def _params(workspace, teacher_dir, **overrides):
