@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/installed
 PARITY_INSTALLED := $(VENV)/installed_parity
+BEAM_VENV := .venv-beam
+BEAM_INSTALLED := $(BEAM_VENV)/installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: install demo test test-slow test-parity lint clean
+.PHONY: install demo test test-slow test-parity test-beam lint clean
 
 install: $(INSTALLED)
 
@@ -24,6 +26,10 @@ test-slow: $(INSTALLED)
 test-parity: $(PARITY_INSTALLED)
 	$(VENV)/bin/python -m pytest tests/parity
 
+# On Apache Beam, in an environment of its own: it brings many packages.
+test-beam: $(BEAM_INSTALLED)
+	$(BEAM_VENV)/bin/python -m pytest tests/data/beam_runner_test.py
+
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -39,5 +45,11 @@ $(PARITY_INSTALLED): $(INSTALLED)
 	$(VENV)/bin/pip install -q -e '.[test,parity]'
 	touch $@
 
+$(BEAM_INSTALLED): setup.py pyproject.toml
+	$(PYTHON) -m venv $(BEAM_VENV)
+	$(BEAM_VENV)/bin/pip install -q --upgrade pip
+	$(BEAM_VENV)/bin/pip install -q -e '.[test,beam]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) out *.egg-info
+	rm -rf $(VENV) $(BEAM_VENV) out *.egg-info
