@@ -70,11 +70,13 @@ def run_stages(
         The metrics of the last evaluation; empty without one.
 
     Raises:
-        ValueError: if a loss term, gradient or weight becomes NaN or
-            infinite: names it, the step and the last good checkpoint, which
-            is kept.
+        ValueError: if a batch does not divide into its parts; or if a loss
+            term, gradient or weight becomes NaN or infinite: it names which,
+            the step and the last good checkpoint, which is kept.
     """
     _check_intervals(params.trainer)
+    for stage in stages:
+        _check_batch(params.task, stage)
     strategy = tf.distribute.get_strategy()
     if runtime.is_chief(strategy):
         run_checkpoints.repair(model_dir)
@@ -234,7 +236,7 @@ def _run_stage(
         trainer,
         stage,
         total,
-        params.task.train_data.global_batch_size,
+        _train_data(params.task, stage)[1].global_batch_size,
         output_dir,
     )
     controller = orbit.Controller(
@@ -317,6 +319,33 @@ class _StopWhenNotFinite:
                 tf.reduce_all(tf.math.is_finite(weight))
                 for weight in self._trainer.model.trainable_weights
             ]
+        )
+
+
+def _train_data(task, stage):
+    """Returns the key and the value of the data that a stage trains on."""
+    key = (
+        "first_train_data"
+        if stage.data == schedule.FIRST_DATA
+        else "train_data"
+    )
+    return key, getattr(task, key)
+
+
+def _check_batch(task, stage):
+    steps = task.gradient_accumulation_steps
+    if steps < 1:
+        raise ValueError(
+            "task.gradient_accumulation_steps: expected at least 1, got "
+            f"{steps}"
+        )
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    key, data = _train_data(task, stage)
+    if data.global_batch_size % (steps * replicas):
+        raise ValueError(
+            f"task.{key}.global_batch_size: expected a multiple of "
+            f"{steps} gradient_accumulation_steps x {replicas} replicas, got "
+            f"{data.global_batch_size}"
         )
 
 

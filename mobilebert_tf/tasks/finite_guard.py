@@ -30,7 +30,7 @@ class FiniteGuard(tf.Module):
         """
         self._names = tuple(names)
         wrong = tf.logical_not(tf.math.is_finite(values))
-        first = tf.argmax(wrong, output_type=tf.int32)
+        first = tf.argmax(tf.cast(wrong, tf.int32), output_type=tf.int32)
         shuts = (self._culprit < 0) & tf.reduce_any(wrong)
         self._value.assign(tf.where(shuts, values[first], self._value))
         self._culprit.assign(tf.where(shuts, first, self._culprit))

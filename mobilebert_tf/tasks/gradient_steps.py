@@ -87,7 +87,8 @@ def apply(
 
     Args:
         task: what to minimise.
-        inputs: this replica's part of the batch; [B, ...] each.
+        inputs: this replica's part of the batch; [B, ...] each, B a multiple
+            of gradient_accumulation_steps.
         model: of the task.
         optimizer: adds up the replicas' gradients.
         metrics: each is updated with the term of its name.
@@ -95,9 +96,6 @@ def apply(
     Returns:
         {task.loss: this replica's share of the loss, so scaled that the mean
         over the replicas is the loss of the whole batch}.
-
-    Raises:
-        ValueError: if B is no multiple of gradient_accumulation_steps.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     variables = task.trainable_variables(model)
@@ -147,7 +145,7 @@ def update_metrics(
     """Adds the term of its name, with its weight, to each metric."""
     for metric in metrics or ():
         value, weight = terms[metric.name]
-        # A replica may have got no row of the last batch.
+        # A replica may have got no example of the last batch.
         value = tf.where(weight > 0, value, 0.0)
         metric.update_state(value, sample_weight=weight)
 
@@ -206,25 +204,9 @@ def _split(inputs, count):
     """Returns [B, ...] as [count, B / count, ...]."""
     parts = {}
     for name, values in inputs.items():
-        batch = values.shape[0]
-        if batch is None:
-            batch = tf.shape(values)[0]
-            tf.debugging.assert_equal(
-                batch % count,
-                0,
-                "the batch of a replica does not divide into "
-                f"task.gradient_accumulation_steps={count} parts",
-            )
-        elif batch % count:
-            raise ValueError(
-                f"task.gradient_accumulation_steps={count}: expected a divisor "
-                f"of the batch of a replica, {batch}"
-            )
-        shape = tf.concat([[count, batch // count], tf.shape(values)[1:]], 0)
-        parts[name] = tf.ensure_shape(
-            tf.reshape(values, shape),
-            [count, None if tf.is_tensor(batch) else batch // count]
-            + values.shape[1:],
+        shape = tf.shape(values)
+        parts[name] = tf.reshape(
+            values, tf.concat([[count, shape[0] // count], shape[1:]], axis=0)
         )
     return parts
 

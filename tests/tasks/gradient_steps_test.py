@@ -115,12 +115,6 @@ def test_an_accumulated_stage_is_the_whole_batch(stage):
     assert norm < 1e-5 * norms[0]
 
 
-def test_a_batch_that_does_not_divide_is_named():
-    task = regression_task.RegressionTask(3)
-    with pytest.raises(ValueError, match="steps=3: expected a divisor .* 8"):
-        _step(task, regression_task.make_model(), regression_task.make_inputs())
-
-
 @pytest.mark.parametrize(
     "poisoned, value, reason",
     [

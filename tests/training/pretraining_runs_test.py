@@ -22,6 +22,7 @@ from mobilebert_tf import pretraining
 from mobilebert_tf import training
 from mobilebert_tf import training_log
 from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.tasks import pretraining as tasks
 from tests.training import conftest
 
 
@@ -213,7 +214,7 @@ def test_joint_transfer_then_two_lengths(workspace, teacher_dir):
         },
     )
     pretraining.run(params, folder, train=True)
-    rows = training.read_metrics(folder)
+    rows = training_log.read_metrics(folder)
     assert [(row["stage"], row["step"]) for row in rows] == [
         ("transfer", 2),
         ("first", 4),
@@ -336,7 +337,48 @@ def test_evaluation_alone_needs_only_the_folder(teacher_dir, workspace):
     )
 
 
-def test_nan_loss_stops_and_keeps_the_checkpoints(workspace):
+def test_nan_inside_a_loop_stops_before_it_is_saved(workspace, monkeypatch):
+    """At step 7, of loops of 4 steps."""
+    compute_loss = tasks.PretrainingTask.compute_loss
+    create_optimizer = tasks.PretrainingTask.create_optimizer
+    optimizers = []
+
+    def keep_optimizer(*args):
+        optimizers.append(create_optimizer(*args))
+        return optimizers[-1]
+
+    def poison(self, inputs, model, training):
+        loss, terms = compute_loss(self, inputs, model, training)
+        mean, weight = terms["next_sentence_loss"]
+        mean *= tf.where(optimizers[-1].iterations == 6, np.nan, 1.0)
+        return loss, {**terms, "next_sentence_loss": (mean, weight)}
+
+    monkeypatch.setattr(tasks.PretrainingTask, "compute_loss", poison)
+    monkeypatch.setattr(
+        tasks.PretrainingTask, "create_optimizer", keep_optimizer
+    )
+    folder = str(workspace.folder / "poisoned")
+    params = conftest.pretraining_params(
+        workspace,
+        workspace.student,
+        train_steps=12,
+        **{"trainer.steps_per_loop": 4, "trainer.checkpoint_interval": 4},
+    )
+    with pytest.raises(ValueError) as raised:
+        pretraining.run(params, folder, train=True)
+    message = str(raised.value)
+    assert message.startswith(
+        "step 7: loss term next_sentence_loss is nan (stage pretraining)"
+    )
+    assert message.endswith(f"last good checkpoint: {folder}/ckpt-4")
+    assert "\n" not in message
+    assert training.saved_step(folder) == 4
+    assert not glob.glob(f"{folder}/ckpt-8*")
+    assert [row["step"] for row in training_log.read_metrics(folder)] == [4]
+
+
+def test_weights_that_are_not_finite_are_not_saved(workspace):
+    """An update may be too large though all that led to it is finite."""
     folder = str(workspace.folder / "diverged")
     key = (
         "trainer.optimizer_config.learning_rate.polynomial."
@@ -347,20 +389,17 @@ def test_nan_loss_stops_and_keeps_the_checkpoints(workspace):
         workspace.student,
         train_steps=40,
         **{
-            key: 1e37,
+            key: 3e38,
             "trainer.steps_per_loop": 1,
             "trainer.checkpoint_interval": 1,
             "trainer.optimizer_config.warmup.linear.warmup_steps": 0,
         },
     )
-    with pytest.raises(ValueError, match=r"step \d+: .* \(stage pre") as raised:
+    with pytest.raises(ValueError, match=r"step \d+: .*finite \(stage pre"):
         pretraining.run(params, folder, train=True)
-    assert "nan" in str(raised.value) or "finite" in str(raised.value)
-    checkpoint = tf.train.latest_checkpoint(folder)
-    assert f"last good checkpoint: {checkpoint or 'none'}" in str(raised.value)
-    step = training.saved_step(folder)
-    steps = [row["step"] for row in training_log.read_metrics(folder)]
-    assert steps == list(range(1, step + 1))
+    if training.saved_step(folder):
+        saved = _variables(tf.train.latest_checkpoint(folder))
+        assert all(np.all(np.isfinite(value)) for value in saved.values())
 
 
 def test_killed_run_continues_to_the_same_weights(workspace, teacher_dir):
@@ -440,6 +479,8 @@ def test_killed_run_continues_to_the_same_weights(workspace, teacher_dir):
         ({"task.distillation.ground_truth_ratio": 7.0}, "0 to 1, got 7.0"),
         ({"task.distillation.temperature": 0.0}, "more than 0, got 0.0"),
         ({"task.init_checkpoint": "/nope"}, "--init_checkpoint=/nope"),
+        ({"task.gradient_accumulation_steps": 0}, "at least 1, got 0"),
+        ({"task.gradient_accumulation_steps": 3}, "multiple of 3 grad"),
         ({"trainer.checkpoint_interval": 0}, "trainer.checkpoint_interval"),
         ({"trainer.validation_interval": 0}, "trainer.validation_interval"),
         (
@@ -511,7 +552,7 @@ def test_auxiliary_transfer_from_a_deeper_teacher(workspace, deep_teacher_dir):
         teacher_layers=[0, 2],
     )
     pretraining.run(params, folder, train=True)
-    row = training.read_metrics(folder)[-1]
+    row = training_log.read_metrics(folder)[-1]
     assert (row["stage"], row["step"]) == ("pretraining", 3)
     assert row["training_loss"] == pytest.approx(
         0.5 * (row["masked_lm_loss"] + row["distillation_loss"])
