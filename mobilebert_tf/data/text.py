@@ -70,21 +70,17 @@ def read_documents(path: str, text_format: str = AUTO) -> Iterator[list[str]]:
         OSError: if the file cannot be read.
         ValueError: at the first byte that is not UTF-8, with its offset.
     """
-    return documents(_read_lines(path), find_format(path, text_format))
+    text_format = find_format(path, text_format)
+    return documents(_read_lines(path), text_format)
 
 
-def documents(lines: Iterable[str], text_format: str) -> Iterator[list[str]]:
-    """Yields the documents of stripped lines, SENTENCES or BOOK."""
-    return _read_book(lines) if text_format == BOOK else _read_sentences(lines)
-
-
-def find_format(path: str, text_format: str = AUTO) -> str:
-    """Returns the format of a file, which AUTO leaves to `guess_format`.
+def find_format(path: str, text_format: str) -> str:
+    """Returns BOOK or SENTENCES; `auto` looks into the file and logs why.
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if `text_format` is unknown, or the first lines are not
-            UTF-8.
+        ValueError: if `text_format` is none of FORMATS, or the lines examined
+            are not UTF-8.
     """
     if text_format not in FORMATS:
         raise ValueError(
@@ -126,6 +122,11 @@ def guess_format(lines: Iterable[str]) -> tuple[str, str]:
         f"{short:.0%} of lines within {_LONGEST_WRAPPED_LINE} characters, "
         f"{ends:.0%} end with punctuation",
     )
+
+
+def documents(lines: Iterable[str], text_format: str) -> Iterator[list[str]]:
+    """Yields the documents of stripped lines; BOOK or SENTENCES."""
+    return _read_book(lines) if text_format == BOOK else _read_sentences(lines)
 
 
 def _read_lines(path):
