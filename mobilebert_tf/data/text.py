@@ -71,7 +71,8 @@ def read_documents(path: str, text_format: str = AUTO) -> Iterator[list[str]]:
         ValueError: at the first byte that is not UTF-8, with its offset.
     """
     text_format = find_format(path, text_format)
-    return documents(_read_lines(path), text_format)
+    lines = _read_lines(path)
+    return _read_book(lines) if text_format == BOOK else _read_sentences(lines)
 
 
 def find_format(path: str, text_format: str) -> str:
@@ -124,11 +125,6 @@ def guess_format(lines: Iterable[str]) -> tuple[str, str]:
     )
 
 
-def documents(lines: Iterable[str], text_format: str) -> Iterator[list[str]]:
-    """Yields the documents of stripped lines; BOOK or SENTENCES."""
-    return _read_book(lines) if text_format == BOOK else _read_sentences(lines)
-
-
 def _read_lines(path):
     """Yields the lines without surrounding white space."""
     offset = 0
@@ -177,3 +173,8 @@ def _read_book(lines):
     document.extend(sentences.split(" ".join(paragraph)))
     if document:
         yield document
+
+
+def documents(lines: Iterable[str], text_format: str) -> Iterator[list[str]]:
+    """Yields the documents of stripped lines; BOOK or SENTENCES."""
+    return _read_book(lines) if text_format == BOOK else _read_sentences(lines)
