@@ -78,22 +78,18 @@ def read_documents(
         OSError: if the file cannot be read.
         ValueError: at the first byte that is not UTF-8, with its offset.
     """
+    text_format = find_format(path, text_format)
     lines = _read_lines(path, start, end)
-    return documents(lines, find_format(path, text_format))
-
-
-def documents(lines: Iterable[str], text_format: str) -> Iterator[list[str]]:
-    """Yields the documents of stripped lines, SENTENCES or BOOK."""
     return _read_book(lines) if text_format == BOOK else _read_sentences(lines)
 
 
-def find_format(path: str, text_format: str = AUTO) -> str:
-    """Returns the format of a file, which AUTO leaves to `guess_format`.
+def find_format(path: str, text_format: str) -> str:
+    """Returns BOOK or SENTENCES; `auto` looks into the file and logs why.
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if `text_format` is unknown, or the first lines are not
-            UTF-8.
+        ValueError: if `text_format` is none of FORMATS, or the lines examined
+            are not UTF-8.
     """
     if text_format not in FORMATS:
         raise ValueError(
@@ -216,3 +212,8 @@ def _read_book(lines):
     document.extend(sentences.split(" ".join(paragraph)))
     if document:
         yield document
+
+
+def documents(lines: Iterable[str], text_format: str) -> Iterator[list[str]]:
+    """Yields the documents of stripped lines; BOOK or SENTENCES."""
+    return _read_book(lines) if text_format == BOOK else _read_sentences(lines)

@@ -144,42 +144,73 @@ def test_wrong_input_is_named(workspace, inputs, path_of, fields, message):
 
 
 def test_a_run_from_raw_text_resumes(workspace, inputs, tmp_path):
-    """From step 2 again: the same losses, and evaluation by itself."""
+    """After its first step a run goes on to the same loss."""
     params = conftest.pretraining_params(
         workspace,
         workspace.student,
-        train_steps=4,
+        train_steps=3,
         **{
             "task.train_data.input_path": inputs["text"],
             "task.train_data.data_format": "text",
             "task.train_data.masking.strategy": "whole_word",
-            "task.validation_data.input_path": inputs["text"],
-            "task.validation_data.data_format": "text",
+            "task.validation_data.input_path": "",
+            "trainer.steps_per_loop": 1,
+            "trainer.checkpoint_interval": 1,
             "trainer.max_to_keep": 5,
         },
     )
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
     pretraining.run(params, whole, train=True)
     shutil.copytree(whole, killed)
-    tf.compat.v1.train.update_checkpoint_state(
-        killed, os.path.join(killed, "ckpt-2")
+    _forget_steps_after(killed, 1)
+    pretraining.run(params, killed, train=True)
+    expected = _losses(whole)
+    assert sorted(expected) == [1, 2, 3]
+    del expected[1]
+    assert _losses(killed) == expected
+
+
+@pytest.mark.slow
+def test_evaluation_on_raw_text_needs_the_folder_alone(
+    workspace, inputs, tmp_path
+):
+    params = conftest.pretraining_params(
+        workspace,
+        workspace.student,
+        train_steps=2,
+        **{
+            "task.train_data.input_path": inputs["tokens"],
+            "task.train_data.data_format": "tokens",
+            "task.validation_data.input_path": inputs["text"],
+            "task.validation_data.data_format": "text",
+        },
     )
-    for name in os.listdir(killed):
-        if name.startswith("ckpt-4"):
-            os.remove(os.path.join(killed, name))
-    assert training.saved_step(killed) == 2
-    resumed = pretraining.run(params, killed, train=True)
-    losses = [
-        [
-            row["training_loss"]
-            for row in training_log.read_metrics(folder)
-            if row["kind"] == "train" and row["step"] == 4
-        ][-1]
-        for folder in (whole, killed)
-    ]
-    assert losses[0] == losses[1]
+    folder = str(tmp_path / "model")
+    trained = pretraining.run(params, folder, train=True)
     params.task.model.vocab_file = ""
-    evaluated = pretraining.run(params, whole, train=False)
+    evaluated = pretraining.run(params, folder, train=False)
     assert evaluated["masked_lm_loss"] == pytest.approx(
-        resumed["masked_lm_loss"], rel=1e-5
+        trained["masked_lm_loss"], rel=1e-5
     )
+
+
+def _forget_steps_after(folder, step):
+    """Leaves what a run that was killed after a step has left."""
+    for name in os.listdir(folder):
+        number = name.partition("ckpt-")[2].partition(".")[0]
+        if number and int(number) > step:
+            os.remove(os.path.join(folder, name))
+    os.remove(os.path.join(folder, training_log.METRICS_FILE))
+    tf.compat.v1.train.update_checkpoint_state(
+        folder, os.path.join(folder, f"ckpt-{step}")
+    )
+    assert training.saved_step(folder) == step
+
+
+def _losses(folder):
+    """Returns the training loss of each step that was logged."""
+    return {
+        row["step"]: row["training_loss"]
+        for row in training_log.read_metrics(folder)
+        if row["kind"] == "train"
+    }

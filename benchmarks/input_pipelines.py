@@ -1,0 +1,206 @@
+r"""Input pipelines of pre-training: how many examples a second each gives.
+
+    python benchmarks/input_pipelines.py --input_file='books/*.txt' \
+      --vocab_file=vocab.txt
+
+Without files it makes a text. From the text it writes masked records
+("examples") and unmasked ones ("tokens"), and then reads in turns: the masked
+records, the others with each masking, the raw text. A turn is a new iterator
+that gives --num_examples, so that nothing is made ready before its clock
+starts; starting counts. The table has the median of the turns.
+"""
+
+import os
+import random
+import statistics
+import tempfile
+import time
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from absl import logging
+
+from mobilebert_tf import cli
+from mobilebert_tf import experiments
+from mobilebert_tf import files
+from mobilebert_tf import text_table
+from mobilebert_tf import tokenization
+from mobilebert_tf.data import corpus as corpus_lib
+from mobilebert_tf.data import dynamic_masking
+from mobilebert_tf.data import masking
+from mobilebert_tf.data import pretraining_builder
+from mobilebert_tf.data import sentence_pairs
+from mobilebert_tf.data import text
+from mobilebert_tf.tasks import pretraining_inputs
+
+_INPUT_FILE = flags.DEFINE_string(
+    "input_file", None, "Text files, separated by commas; default: made."
+)
+_VOCAB_FILE = flags.DEFINE_string("vocab_file", None, "With --input_file.")
+_MAX_SEQ_LENGTH = flags.DEFINE_integer("max_seq_length", 128, "S.")
+_MAX_PREDICTIONS = flags.DEFINE_integer("max_predictions_per_seq", 20, "P.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "B.")
+_NUM_EXAMPLES = flags.DEFINE_integer(
+    "num_examples", 20_000, "Read in each turn.", lower_bound=1
+)
+_TURNS = flags.DEFINE_integer("turns", 5, "Of each.", lower_bound=1)
+
+_WORDS = 4000
+_SENTENCES = 60_000
+_SENTENCES_PER_DOCUMENT = 30
+
+
+def make_text(folder: str) -> tuple[str, str]:
+    """Writes about 5 MB of made-up text and its vocabulary.
+
+    Returns:
+        Paths of the text and the vocabulary.
+    """
+    rng = random.Random(0)
+    syllables = [a + b for a in "bcdfghklmnprst" for b in "aeiou"]
+    words = [
+        (rng.choice(syllables), "".join(rng.choices(syllables, k=2)))
+        for _ in range(_WORDS)
+    ]
+    # Every fourth word is two pieces.
+    pieces = [
+        piece
+        for index, (first, rest) in enumerate(words)
+        for piece in ([first + rest] if index % 4 else [first, f"##{rest}"])
+    ]
+    tokens = dict.fromkeys([*tokenization.SPECIAL_TOKENS, ".", *pieces])
+    weights = [1 / (rank + 1) for rank in range(_WORDS)]
+    lines = []
+    for number in range(_SENTENCES):
+        chosen = rng.choices(words, weights, k=rng.randint(5, 20))
+        lines.append(" ".join(first + rest for first, rest in chosen) + ".")
+        if number % _SENTENCES_PER_DOCUMENT == 0:
+            lines.append("")
+    text_file = os.path.join(folder, "text.txt")
+    vocab_file = os.path.join(folder, "vocab.txt")
+    files.write_text(text_file, "\n".join(lines) + "\n")
+    files.write_text(vocab_file, "\n".join(tokens) + "\n")
+    return text_file, vocab_file
+
+
+def write_records(folder: str, text_file: str, vocab_file: str) -> dict:
+    """Writes the same pairs with and without masks.
+
+    Returns:
+        {data_format: path}, the text's too.
+    """
+    tokenizer = tokenization.WordPieceTokenizer(vocab_file)
+    documents = (
+        document
+        for path in text.expand(text_file.split(","))
+        for document in text.read_documents(path)
+    )
+    corpus = corpus_lib.tokenize(documents, tokenizer)
+    max_tokens = _MAX_SEQ_LENGTH.value - 3
+    pairs = np.concatenate(
+        list(sentence_pairs.plan(corpus, max_tokens, 0.1, seed=0))
+    )
+    options = masking.MaskingOptions(
+        _MAX_SEQ_LENGTH.value, _MAX_PREDICTIONS.value
+    )
+    masker = masking.Masker(corpus, tokenizer, options)
+    plain = masker.assemble(pairs)
+    paths = {"text": text_file}
+    for name, batch in (
+        ("tokens", plain),
+        ("examples", masker.mask(plain, np.random.default_rng(0))),
+    ):
+        paths[name] = os.path.join(folder, name)
+        with tf.io.TFRecordWriter(paths[name]) as writer:
+            for record in pretraining_builder.serialize(batch):
+                writer.write(record)
+    logging.info("%d pairs", len(pairs))
+    return paths
+
+
+def pipelines(paths: dict, vocab_file: str) -> dict:
+    """Returns {name: function that returns a new data set}."""
+    vocab_size = len(tokenization.load_vocabulary(vocab_file))
+    model = experiments.ModelConfig(vocab_file=vocab_file)
+
+    def make(data_format, strategy):
+        data = experiments.PretrainingDataConfig(
+            data_format=data_format,
+            masking=experiments.MaskingConfig(strategy=strategy),
+            input_path=paths[data_format],
+            global_batch_size=_BATCH_SIZE.value,
+            max_seq_length=_MAX_SEQ_LENGTH.value,
+            max_predictions_per_seq=_MAX_PREDICTIONS.value,
+        )
+        return lambda: pretraining_inputs.make_dataset(data, model, vocab_size)
+
+    made = {"examples": make("examples", dynamic_masking.TOKEN)}
+    for strategy in dynamic_masking.STRATEGIES:
+        made[f"tokens, {strategy}"] = make("tokens", strategy)
+    made["text, token"] = make("text", dynamic_masking.TOKEN)
+    return made
+
+
+def measure(make_dataset, num_batches: int) -> float:
+    """Returns the seconds that a new iterator takes for some batches."""
+    dataset = make_dataset()
+    begin = time.monotonic()
+    for _ in dataset.take(num_batches):
+        pass
+    return time.monotonic() - begin
+
+
+def table(secs: dict[str, list[float]], num_examples: int) -> list[str]:
+    """Returns the lines to print; ratios are to the first row."""
+    rates = {
+        name: num_examples / statistics.median(turns)
+        for name, turns in secs.items()
+    }
+    base = next(iter(rates.values()))
+    rows = [("pipeline", "examples/s", "ratio", "slowest", "fastest")]
+    for name, rate in rates.items():
+        slowest = num_examples / max(secs[name])
+        fastest = num_examples / min(secs[name])
+        rows.append(
+            (
+                name,
+                f"{rate:,.0f}",
+                f"{rate / base:.2f}",
+                f"{slowest:,.0f}",
+                f"{fastest:,.0f}",
+            )
+        )
+    return text_table.lines(rows)
+
+
+def main(argv):
+    del argv
+    if (_INPUT_FILE.value is None) != (_VOCAB_FILE.value is None):
+        raise ValueError(
+            "--input_file and --vocab_file go together: got one of them"
+        )
+    num_batches = -(-_NUM_EXAMPLES.value // _BATCH_SIZE.value)
+    with tempfile.TemporaryDirectory(prefix="input_pipelines_") as folder:
+        text_file, vocab_file = _INPUT_FILE.value, _VOCAB_FILE.value
+        if text_file is None:
+            text_file, vocab_file = make_text(folder)
+        made = pipelines(
+            write_records(folder, text_file, vocab_file), vocab_file
+        )
+        secs = {name: [] for name in made}
+        for turn in range(_TURNS.value):
+            for name, make_dataset in made.items():
+                secs[name].append(measure(make_dataset, num_batches))
+            logging.info("turn %d of %d", turn + 1, _TURNS.value)
+    num_examples = num_batches * _BATCH_SIZE.value
+    print(
+        f"{num_examples} examples of length {_MAX_SEQ_LENGTH.value} in batches "
+        f"of {_BATCH_SIZE.value}, {_TURNS.value} turns, {os.cpu_count()} "
+        "processors"
+    )
+    print("\n".join(table(secs, num_examples)))
+
+
+if __name__ == "__main__":
+    cli.run(main)
