@@ -13,7 +13,7 @@ from mobilebert_tf.distillation import schedule
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import pretraining as tasks
 
-_NUM_BLOCKS = 3
+_NUM_BLOCKS = 2
 _STUDENT = dataclasses.replace(
     small_networks.CONFIGS["mobilebert"],
     num_hidden_layers=_NUM_BLOCKS,
@@ -23,7 +23,7 @@ _STUDENT = dataclasses.replace(
 _TEACHER = dataclasses.replace(
     small_networks.CONFIGS["teacher"], num_hidden_layers=2 * _NUM_BLOCKS
 )
-_MAPPING = (1, 3, 5)
+_MAPPING = (1, 3)
 _OFFICIAL = dict(
     feature_map_loss="normalized",
     feature_map_factor=100.0,
@@ -148,8 +148,7 @@ def test_a_stage_changes_what_it_should(
     optimizer = _optimizer(task)
     before = model.get_weights()
     taught = teacher.get_weights()
-    for _ in range(2):
-        task.train_step(inputs, model, optimizer)
+    task.train_step(inputs, model, optimizer)
     assert _parts(before, model) == expected
     for one, other in zip(taught, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -157,12 +156,12 @@ def test_a_stage_changes_what_it_should(
 
 def test_without_teacher_everything_learns_with_dropout(inputs):
     task, model = _make(None, "pretraining")
-    first, second = (_loss(task, model, inputs)[0] for _ in range(2))
-    assert first != second
     optimizer = _optimizer(task)
     before = model.get_weights()
     task.train_step(inputs, model, optimizer)
     assert _parts(before, model) == _ALL
+    first, second = (_loss(task, model, inputs)[0] for _ in range(2))
+    assert first != second
 
 
 def test_with_teacher_there_is_no_dropout(teacher, inputs):
@@ -276,12 +275,12 @@ def test_official_losses_of_a_block(teacher, inputs, all_teachers):
     """And defect 4.2.1: mean and variance against all teacher tensors."""
     task, model = _make(
         teacher,
-        "transfer_2",
+        "transfer_1",
         defects=dict(all_teacher_blocks_in_moments=all_teachers),
         **_OFFICIAL,
     )
     reference = _Reference(teacher, model, inputs)
-    expected = _official(reference, 2, all_teachers)
+    expected = _official(reference, 1, all_teachers)
     loss, terms = _loss(task, model, inputs)
     assert {
         name: terms[name] for name in terms if "/" not in name
@@ -368,11 +367,11 @@ def test_official_temperature(teacher, inputs):
         "pretraining",
         strategy="none",
         defects=dict(temperature_on_teacher_hidden=True),
-        distillation=dict(temperature=3.0),
+        distillation=dict(temperature=0.1),
     )
     reference = _Reference(teacher, model, inputs)
     logits = teacher.masked_lm(
-        3.0 * reference.taught["sequence_output"],
+        0.1 * reference.taught["sequence_output"],
         word_table=teacher.encoder.embeddings.word_table,
         positions=inputs["masked_lm_positions"],
     )
@@ -431,7 +430,7 @@ def test_official_adamw_decays_idle_blocks(teacher, inputs):
         optimizer=experiments.adamw_config,
         defects=dict(adamw_ignores_rates=True),
     )
-    kernel = model.encoder.blocks[2].attention.query.kernel
+    kernel = model.encoder.blocks[1].attention.query.kernel
     before = kernel.numpy()
     task.train_step(inputs, model, _optimizer(task))
     np.testing.assert_allclose(
@@ -498,40 +497,40 @@ def test_metrics_are_the_terms_and_means_over_batches(
     assert names == set(_loss(task, model, inputs)[1])
 
 
-def _graph(task, model, inputs):
+def _trace(task, model, inputs):
     """Traces loss and gradients as a training step does.
 
     The tape watches all variables: that nothing frozen is differentiated must
     not depend on how the gradients are asked for.
+
+    Returns the variables in use, and the number of products of matrices in
+    the forward and in the backward pass.
     """
-    variables = task.trainable_variables(model)
+    counts = []
+
+    def count():
+        operations = tf.compat.v1.get_default_graph().get_operations()
+        counts.append(sum("MatMul" in each.type for each in operations))
 
     @tf.function
-    def forward(inputs):
-        return task.compute_loss(inputs, model, training=True)[0]
-
-    @tf.function
-    def backward(inputs):
+    def step(inputs):
         with tf.GradientTape() as tape:
             loss = task.compute_loss(inputs, model, training=True)[0]
-        return tape.gradient(loss, variables)
+        count()
+        gradients = tape.gradient(loss, task.trainable_variables(model))
+        count()
+        return gradients
 
-    forward = forward.get_concrete_function(inputs)
-    backward = backward.get_concrete_function(inputs)
-    products = [
-        sum("MatMul" in op.type for op in each.graph.get_operations())
-        for each in (forward, backward)
-    ]
-    return forward, products[0], products[1] - products[0]
+    graph = step.get_concrete_function(inputs).graph
+    used = {variable.ref() for variable in graph.variables}
+    return used, counts[0], counts[1] - counts[0]
 
 
 def test_cost_of_a_stage_follows_its_block(teacher, inputs):
-    """Products of matrices in the graph: forward and backward."""
-    work = {}
+    forward, backward = {}, {}
     for block in range(_NUM_BLOCKS):
         task, model = _make(teacher, f"transfer_{block}")
-        forward, *work[block] = _graph(task, model, inputs)
-        used = {variable.ref() for variable in forward.graph.variables}
+        used, forward[block], backward[block] = _trace(task, model, inputs)
         for network, num_used in (
             (model, block + 1),
             (teacher, _MAPPING[block] + 1),
@@ -539,11 +538,10 @@ def test_cost_of_a_stage_follows_its_block(teacher, inputs):
             for i, each in enumerate(network.encoder.blocks):
                 needed = {variable.ref() for variable in each.weights} & used
                 assert bool(needed) == (i < num_used)
-    # Each block adds the same to the forward pass, and to no backward pass.
-    forward = [work[block][0] for block in range(_NUM_BLOCKS)]
-    assert forward[1] - forward[0] == forward[2] - forward[1] > 0
-    assert {work[block][1] for block in range(_NUM_BLOCKS)} == {work[0][1]}
+    # A block more forward, and one block back in either stage.
+    assert forward[1] > 1.5 * forward[0]
+    assert backward[1] == backward[0] > 0
     # Lower blocks that learn are differentiated.
-    task, model = _make(teacher, "transfer_2", lower_blocks_rate=0.3)
-    _, _, backward = _graph(task, model, inputs)
-    assert backward > 2 * work[2][1]
+    task, model = _make(teacher, "transfer_1", lower_blocks_rate=0.3)
+    _, _, both = _trace(task, model, inputs)
+    assert both > 1.9 * backward[0]
