@@ -41,7 +41,9 @@ _DATA_DIR = flags.DEFINE_string(
     "Folder with text/gutenberg and vocab/vocab.txt.",
 )
 _BOOKS = flags.DEFINE_list(
-    "books", ["pg1342", "pg84"], "Names of books, without .txt."
+    "books",
+    ["pg1342", "pg84", "pg345", "pg174", "98-0", "2701-0"],
+    "Names of books, without .txt.",
 )
 _DUPE_FACTOR = flags.DEFINE_integer(
     "dupe_factor", 10, "Passes over the text.", lower_bound=1
@@ -67,19 +69,22 @@ COMMANDS = {
     GARDEN: ["official.nlp.data.create_pretraining_data"],
 }
 
-# Largest difference of a statistic between the two, as it is printed.
+# Largest difference of a statistic between the two, relative for instances
+# and length. Whole documents aim at shorter lengths, so all but the masking
+# follow the few draws that say which; masking is drawn for every token.
 TOLERANCES = {
-    "instances": 0.02,  # relative
+    "instances": 0.03,
     "predicted tokens": 0.002,
-    "replaced by [MASK]": 0.006,
-    "kept": 0.006,
-    "replaced at random": 0.006,
-    "random next": 0.015,
-    "mean length": 1.0,
-    "of full length": 0.015,
-    "shorter than a half": 0.01,
-    "share of segment B": 0.01,
+    "replaced by [MASK]": 0.003,
+    "kept": 0.003,
+    "replaced at random": 0.003,
+    "random next": 0.02,
+    "mean length": 0.03,
+    "of full length": 0.05,
+    "shorter than a half": 0.03,
+    "share of segment B": 0.02,
 }
+_RELATIVE = ("instances", "mean length")
 
 
 def statistics(path: str, tokenizer) -> dict[str, float]:
@@ -279,7 +284,7 @@ def _report(measured, described):
 
 def _equal(name, described):
     ours, theirs = (described[side][name] for side in (OURS, GARDEN))
-    scale = theirs if name == "instances" else 1
+    scale = theirs if name in _RELATIVE else 1
     return abs(ours - theirs) <= TOLERANCES[name] * scale
 
 

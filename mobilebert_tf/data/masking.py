@@ -1,6 +1,7 @@
 """Masked-language-model inputs and targets for blocks of segment pairs."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -46,10 +47,14 @@ class Masker:
         self._corpus = corpus
         self._tokenizer = tokenizer
         self._options = options
-        self._is_suffix = np.array(
+
+    @functools.cached_property
+    def _is_suffix(self):
+        """Whether a token continues a word, bool [vocabulary]."""
+        return np.array(
             [
                 token.startswith(tokenization.SUFFIX_INDICATOR)
-                for token in tokenizer.vocabulary
+                for token in self._tokenizer.vocabulary
             ]
         )
 

@@ -23,6 +23,7 @@ from absl import flags
 from absl.testing import flagsaver
 from {_MODULE} import main
 flags.FLAGS(["test"])
+sys.modules["apache_beam"] = None  # as if it were not installed
 for case in json.load(sys.stdin):
     with flagsaver.flagsaver(**case):
         try:
@@ -139,6 +140,11 @@ def test_mistakes_are_one_line_each(tmp_path, text_file, vocab_file):
             held_out | {"held_out_output_file": f"{empty}/out"},
             f"--held_out_output_file={empty}/out: cannot be written",
         ),
+        (
+            {"runner": "DirectRunner"},
+            "--runner=DirectRunner: apache-beam is not installed: "
+            "pip install mobilebert-tf[beam]",
+        ),
         ({"max_seq_length": 3}, "--max_seq_length: got 3"),
         ({"max_predictions_per_seq": 0}, "--max_predictions_per_seq: got 0"),
         ({"dupe_factor": 0}, "--dupe_factor: got 0"),
@@ -155,7 +161,7 @@ def test_mistakes_are_one_line_each(tmp_path, text_file, vocab_file):
     assert len(lines) == len(cases), result.stderr
     for line, (_, expected) in zip(lines, cases, strict=True):
         assert expected in line
-    assert not os.path.exists(f"{tmp_path}/out")
+    assert sorted(os.listdir(tmp_path)) == ["empty.txt", "latin.txt"]
 
 
 def test_exit_status(tmp_path):

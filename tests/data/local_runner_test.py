@@ -196,12 +196,14 @@ def test_folder_is_locked_and_not_of_others(tmp_path, job):
     assert (other / "notes.txt").read_text() == "mine"
 
 
-def test_folder_without_results_is_removed(tmp_path, job):
+def test_folder_remains_unless_the_job_is_impossible(tmp_path, job):
     folder = work_folder.WorkFolder(str(tmp_path / "x.work"))
-    with pytest.raises(ValueError, match="no text"):
-        with folder.open(job):
-            raise ValueError("no text")
-    assert not list(tmp_path.iterdir())
+    for error, remains in ((OSError("disk full"), True), (ValueError(), False)):
+        with pytest.raises(type(error)):
+            with folder.open(job):
+                folder.finish("step", {"tokens": 1})
+                raise error
+        assert os.path.exists(folder.path) == remains
 
 
 def test_held_out_documents_are_not_trained_on(tmp_path, job):

@@ -7,6 +7,8 @@ time of a builder that uses the message classes.
 Legend: N rows, L values of a feature in a row.
 """
 
+import functools
+
 import numpy as np
 
 # Field numbers and wire types of tensorflow/core/example/{example,feature}
@@ -23,8 +25,6 @@ _LIST_VALUES = b"\x0a"
 # 7 bits of an integer go into each byte; the eighth says that more follow.
 _GROUP_BITS = 7
 _MORE = 0x80
-# A non-negative int64 has 63 bits.
-_MAX_GROUPS = 9
 
 
 def serialize(batch: dict[str, np.ndarray]) -> list[bytes]:
@@ -86,27 +86,26 @@ def _varints(name, values):
         )
     flat = values.reshape(-1)
     largest = int(flat.max(initial=0))
-    if largest < _MORE:
-        row_ends = values.shape[1] * np.arange(len(values) + 1)
-        return flat.astype(np.uint8).tobytes(), row_ends
-    sizes = np.ones(len(flat), np.int64)
-    for group in range(1, _MAX_GROUPS):
-        if largest < 1 << _GROUP_BITS * group:
-            break
-        sizes += flat >= 1 << _GROUP_BITS * group
-    ends = np.cumsum(sizes)
-    data = np.empty(ends[-1], np.uint8)
-    starts = ends - sizes
-    for group in range(int(sizes.max())):
-        present = sizes > group
-        bits = flat[present] >> _GROUP_BITS * group
-        more = np.where(sizes[present] > group + 1, _MORE, 0)
-        data[starts[present] + group] = (bits & (_MORE - 1)) | more
-    row_ends = np.zeros(len(values) + 1, np.int64)
-    row_ends[1:] = ends[values.shape[1] - 1 :: values.shape[1]]
-    return data.tobytes(), row_ends
+    groups = max(1, -(-largest.bit_length() // _GROUP_BITS))
+    # Every group of every integer, of which the leading ones are kept.
+    encoded = np.empty([len(flat), groups], np.uint8)
+    kept = np.ones([len(flat), groups], bool)
+    for group in range(groups):
+        encoded[:, group] = (flat >> _GROUP_BITS * group) & (_MORE - 1)
+    for group in range(1, groups):
+        kept[:, group] = flat >= 1 << _GROUP_BITS * group
+        encoded[:, group - 1] |= np.where(kept[:, group], _MORE, 0).astype(
+            np.uint8
+        )
+    ends = np.zeros(len(values) + 1, np.int64)
+    sizes = np.count_nonzero(
+        kept.reshape([len(values), groups * values.shape[1]]), axis=1
+    )
+    np.cumsum(sizes, out=ends[1:])
+    return encoded[kept].tobytes(), ends
 
 
+@functools.cache
 def _varint(value):
     groups = bytearray()
     while value >= _MORE:

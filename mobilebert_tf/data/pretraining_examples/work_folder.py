@@ -41,8 +41,8 @@ class WorkFolder:
     def open(self, job: object) -> Iterator[None]:
         """Makes the folder, or continues with it, and locks it meanwhile.
 
-        Results of another job are removed. If no step is finished when the
-        block raises, so is the folder.
+        Results of another job are removed. So is the folder if the block
+        raises ValueError: the same job would do so again.
 
         Args:
             job: whose `repr` says everything that the data set is a function
@@ -71,10 +71,8 @@ class WorkFolder:
             self._begin(job)
             try:
                 yield
-            except BaseException:
-                names = {n for n in os.listdir(self.path) if _is_result(n)}
-                if names == {_JOB_FILE}:
-                    self.remove()
+            except ValueError:
+                self.remove()
                 raise
         finally:
             os.close(lock)
@@ -187,8 +185,3 @@ class WorkFolder:
 
     def _file(self, name):
         return os.path.join(self.path, name)
-
-
-def _is_result(name):
-    """Whether a file marks a finished step; temporary ones begin with a dot."""
-    return name.endswith(".json") and not name.startswith(".")
