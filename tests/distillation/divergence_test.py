@@ -131,7 +131,7 @@ def test_a_long_batch_is_cut_to_what_fits(monkeypatch):
 
 @pytest.mark.parametrize("num_blocks, length", [(1, 16), (24, 512)])
 def test_the_picture_fits_all_sizes(num_blocks, length, tmp_path):
-    result, *_ = _measured(num_blocks, length, batch=1, heads=2)
+    result, *_ = _measured(num_blocks, length, batch=1, heads=1)
     writer = tf.summary.create_file_writer(str(tmp_path))
     pictures.write(result, str(tmp_path), "transfer_0", 70, [0], writer)
     path = tmp_path / "pictures" / "divergence-70.png"

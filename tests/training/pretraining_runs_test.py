@@ -365,7 +365,11 @@ def test_nan_inside_a_loop_stops_before_it_is_saved(workspace, monkeypatch):
         workspace,
         workspace.student,
         train_steps=12,
-        **{"trainer.steps_per_loop": 4, "trainer.checkpoint_interval": 4},
+        **{
+            "task.gradient_accumulation_steps": 2,
+            "trainer.steps_per_loop": 4,
+            "trainer.checkpoint_interval": 4,
+        },
     )
     with pytest.raises(ValueError) as raised:
         pretraining.run(params, folder, train=True)
