@@ -89,6 +89,41 @@ def test_feature_map_transfer():
     assert float(value) == pytest.approx(expected, rel=1e-4)
 
 
+def test_normalized_feature_map_transfer():
+    """(1, 3) and (0, 8) are (-1, 1) both; (5, 1) is (1, -1)."""
+    teacher = _floats([[[1.0, 3.0], [0.0, 8.0], [9.0, 1.0]]])
+    student = _floats([[[0.0, 8.0], [5.0, 1.0], [0.0, 9.0]]])
+    value = losses.normalized_feature_map_transfer(
+        teacher, student, tf.constant([[1, 1, 0]])
+    )
+    assert float(value) == pytest.approx((0 + 4) / 2, rel=1e-4)
+
+
+def test_mean_and_variance_transfer():
+    """Means 2 and 4 against 1 and 3; variances 1 and 16 against 0 and 4."""
+    teacher = _floats([[[1.0, 3.0], [0.0, 8.0], [9.0, 1.0]]])
+    student = _floats([[[1.0, 1.0], [1.0, 5.0], [0.0, 9.0]]])
+    mask = tf.constant([[1, 1, 0]])
+    value = losses.mean_transfer([teacher], student, mask)
+    assert float(value) == pytest.approx((1 + 1) / 2, rel=1e-4)
+    value = losses.variance_transfer([teacher], student, mask)
+    assert float(value) == pytest.approx((1 + 12) / 2, rel=1e-4)
+
+
+def test_moments_of_several_teachers():
+    """Differences are averaged, not the targets: 4 and 0 beside 1 and 1."""
+    teachers = [
+        _floats([[[1.0, 3.0], [0.0, 8.0]]]),
+        _floats([[[3.0, 3.0], [3.0, 3.0]]]),
+    ]
+    student = _floats([[[1.0, 1.0], [1.0, 5.0]]])
+    mask = tf.constant([[1, 1]])
+    value = losses.mean_transfer(teachers, student, mask)
+    assert float(value) == pytest.approx((1 + 1 + 4 + 0) / 4, rel=1e-4)
+    value = losses.variance_transfer(teachers, student, mask)
+    assert float(value) == pytest.approx((1 + 12 + 0 + 4) / 4, rel=1e-4)
+
+
 def test_attention_transfer():
     """Two heads; the second row is padding, its column is masked."""
     masked = [1.0, -10000.0]
@@ -110,6 +145,15 @@ def test_attention_transfer_ignores_columns_that_both_mask():
 _TRANSFERS = {
     "distillation": (losses.pretraining_distillation, [2, 3, 5]),
     "feature_map": (losses.feature_map_transfer, [2, 3, 5]),
+    "normalized": (losses.normalized_feature_map_transfer, [2, 3, 5]),
+    "mean": (
+        lambda teacher, *others: losses.mean_transfer([teacher], *others),
+        [2, 3, 5],
+    ),
+    "variance": (
+        lambda teacher, *others: losses.variance_transfer([teacher], *others),
+        [2, 3, 5],
+    ),
     "attention": (losses.attention_transfer, [2, 4, 3, 3]),
 }
 _WEIGHTS = np.array([[1, 1, 0], [1, 0, 0]])

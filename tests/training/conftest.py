@@ -17,6 +17,7 @@ from mobilebert_tf.data import pretraining_builder
 from mobilebert_tf.modeling import config as config_lib
 
 SEQUENCE_LENGTH = 24
+SHORT_LENGTH = 16
 _SIZES = dict(
     hidden_size=16,
     embedding_size=8,
@@ -41,21 +42,27 @@ def _workspace(tmp_path_factory):
     ]
     tokenizer = tokenization.WordPieceTokenizer(str(vocab_file))
     records = str(folder / "train.tfrecord")
-    pretraining_builder.build(
-        corpus_lib.tokenize(documents, tokenizer),
-        tokenizer,
-        pretraining_builder.BuilderOptions(
-            masking=masking.MaskingOptions(
-                max_seq_length=SEQUENCE_LENGTH, max_predictions_per_seq=4
+    short_records = str(folder / "short.tfrecord")
+    for path, length in (
+        (records, SEQUENCE_LENGTH),
+        (short_records, SHORT_LENGTH),
+    ):
+        pretraining_builder.build(
+            corpus_lib.tokenize(documents, tokenizer),
+            tokenizer,
+            pretraining_builder.BuilderOptions(
+                masking=masking.MaskingOptions(
+                    max_seq_length=length, max_predictions_per_seq=4
+                ),
+                dupe_factor=2,
             ),
-            dupe_factor=2,
-        ),
-        [records],
-    )
+            [path],
+        )
     paths = types.SimpleNamespace(
         folder=folder,
         vocab_file=str(vocab_file),
         records=records,
+        short_records=short_records,
         words=words,
         student=str(folder / "student.json"),
         teacher=str(folder / "teacher.json"),

@@ -1,5 +1,6 @@
 """Runs of the pre-training loop on a tiny pair."""
 
+import dataclasses
 import glob
 import os
 import re
@@ -19,6 +20,7 @@ from mobilebert_tf import experiments
 from mobilebert_tf import model_directory
 from mobilebert_tf import pretraining
 from mobilebert_tf import training
+from mobilebert_tf.modeling import config as config_lib
 from tests.training import conftest
 
 
@@ -149,6 +151,96 @@ def test_transfer_lowers_the_block_losses(workspace, teacher_dir):
             if row["kind"] == "train" and row["stage"] == stage
         ]
         assert losses[-1] < remaining * losses[0], (stage, losses)
+
+
+def _optimizer_state(folder, step):
+    """Returns {name: value} of what optimizers have saved."""
+    checkpoint = os.path.join(folder, f"ckpt-{step}")
+    return {
+        re.sub("/.ATTRIBUTES.*", "", name): tf.train.load_variable(
+            checkpoint, name
+        )
+        for name, _ in tf.train.list_variables(checkpoint)
+        if "OPTIMIZER_SLOT" in name or name.startswith("optimizer")
+    }
+
+
+def test_joint_transfer_then_two_lengths(workspace, teacher_dir):
+    """Three stages; the last two share their optimizer."""
+    folder = str(workspace.folder / "joint")
+    params = conftest.pretraining_params(
+        workspace,
+        workspace.student,
+        train_steps=2,
+        **{
+            "task.teacher_dir": teacher_dir,
+            "task.knowledge_transfer.strategy": "joint",
+            "task.knowledge_transfer.num_steps": 2,
+            "task.first_train_steps": 2,
+            "task.first_train_data.input_path": workspace.short_records,
+            "task.first_train_data.max_seq_length": conftest.SHORT_LENGTH,
+            "task.first_train_data.max_predictions_per_seq": 4,
+            "task.first_train_data.global_batch_size": 4,
+            "task.validation_data.input_path": "",
+            "trainer.max_to_keep": 20,
+        },
+    )
+    pretraining.run(params, folder, train=True)
+    rows = training.read_metrics(folder)
+    assert [(row["stage"], row["step"]) for row in rows] == [
+        ("transfer", 2),
+        ("first", 4),
+        ("pretraining", 6),
+    ]
+    assert rows[0].keys() >= {
+        "attention_loss/block_0",
+        "attention_loss/block_1",
+    }
+    assert rows[0].keys().isdisjoint(rows[1].keys() - rows[2].keys())
+    for step, name, updates in (
+        (2, "transfer", 2),
+        (4, "pretraining", 2),
+        (6, "pretraining", 4),
+    ):
+        state = _optimizer_state(folder, step)
+        assert state[f"optimizer_{name}/iter"] == updates
+
+
+def test_moments_at_a_stage_boundary(workspace, teacher_dir):
+    """Both runs see the same gradients; one still has 0.9 of the moments."""
+    moments = {}
+    for reset in (True, False):
+        folder = str(workspace.folder / f"moments_{reset}")
+        params = conftest.pretraining_params(
+            workspace,
+            workspace.student,
+            train_steps=0,
+            **{
+                "task.teacher_dir": teacher_dir,
+                "task.knowledge_transfer.num_steps": 2,
+                "task.knowledge_transfer.lower_blocks_rate": 0.3,
+                "task.knowledge_transfer.reset_moments": reset,
+                "task.validation_data.input_path": "",
+                "trainer.steps_per_loop": 1,
+                "trainer.checkpoint_interval": 1,
+            },
+        )
+        pretraining.run(params, folder, train=True)
+        for step in (1, 2):
+            (moments[reset, step],) = (
+                value
+                for name, value in _optimizer_state(folder, step).items()
+                if "blocks/0/attention/query/kernel" in name
+                and name.endswith("/m")
+            )
+    np.testing.assert_allclose(moments[True, 1], moments[False, 1], rtol=1e-4)
+    assert np.abs(moments[True, 2]).max() > 0
+    np.testing.assert_allclose(
+        moments[False, 2],
+        moments[True, 2] + 0.9 * moments[True, 1],
+        rtol=1e-3,
+        atol=1e-6,
+    )
 
 
 def test_a_finished_run_only_evaluates(student_dir, workspace, teacher_dir):
@@ -339,6 +431,7 @@ def test_killed_run_continues_to_the_same_weights(workspace, teacher_dir):
         ({"runtime.distribution_strategy": "multi_worker_mirrored"}, "multi"),
         ({"task.teacher_dir": "/nope"}, "--teacher_dir=/nope"),
         ({"task.knowledge_transfer.strategy": "progressive"}, "a teacher"),
+        ({"task.first_train_steps": 2}, "--first_input_file is required"),
         ({"runtime.mixed_precision_dtype": "float16"}, "float16"),
         ({"trainer.train_steps": 0}, "nothing to train"),
     ],
@@ -349,6 +442,85 @@ def test_wrong_input_is_named(workspace, tmp_path, overrides, message):
     params = conftest.pretraining_params(
         workspace, workspace.student, train_steps, **values
     )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        pretraining.run(params, str(tmp_path / "run"), train=True)
+    assert not glob.glob(str(tmp_path / "run" / "ckpt*"))
+
+
+@pytest.fixture(scope="module", name="deep_teacher_dir")
+def _deep_teacher_dir(workspace):
+    """A teacher of three blocks, for a student of two."""
+    config = config_lib.MobileBertConfig.from_json_file(workspace.teacher)
+    config = dataclasses.replace(config, num_hidden_layers=3)
+    path = str(workspace.folder / "deep_teacher.json")
+    config.to_json_file(path)
+    folder = str(workspace.folder / "deep_teacher")
+    params = conftest.pretraining_params(
+        workspace,
+        path,
+        1,
+        **{
+            "task.validation_data.input_path": "",
+            "trainer.optimizer_config.warmup.linear.warmup_steps": 0,
+        },
+    )
+    pretraining.run(params, folder, train=True)
+    return folder
+
+
+def _deep_params(workspace, teacher_dir, **transfer):
+    return conftest.pretraining_params(
+        workspace,
+        workspace.student,
+        3,
+        **{
+            "task.teacher_dir": teacher_dir,
+            "task.validation_data.input_path": "",
+            **{
+                f"task.knowledge_transfer.{key}": value
+                for key, value in transfer.items()
+            },
+        },
+    )
+
+
+def test_auxiliary_transfer_from_a_deeper_teacher(workspace, deep_teacher_dir):
+    folder = str(workspace.folder / "auxiliary")
+    params = _deep_params(
+        workspace,
+        deep_teacher_dir,
+        strategy="auxiliary",
+        layer_mapping="explicit",
+        teacher_layers=[0, 2],
+    )
+    pretraining.run(params, folder, train=True)
+    row = training.read_metrics(folder)[-1]
+    assert (row["stage"], row["step"]) == ("pretraining", 3)
+    assert row["training_loss"] == pytest.approx(
+        0.5 * (row["masked_lm_loss"] + row["distillation_loss"])
+        + row["next_sentence_loss"]
+        + row["feature_map_loss"]
+        + row["attention_loss"],
+        rel=1e-2,
+    )
+
+
+@pytest.mark.parametrize(
+    "transfer, message",
+    [
+        ({"num_steps": 1}, "each of the student's 2 blocks, got 1"),
+        ({"layer_mapping": "every_k"}, "multiple of the student's 2, got 3"),
+        ({}, "expected a teacher of 2 blocks (num_hidden_layers)"),
+        (
+            {"layer_mapping": "explicit", "teacher_layers": [0, 3]},
+            "expected blocks from 0 to 2, got [0, 3]",
+        ),
+    ],
+)
+def test_a_teacher_that_does_not_fit(
+    workspace, deep_teacher_dir, tmp_path, transfer, message
+):
+    params = _deep_params(workspace, deep_teacher_dir, **transfer)
     with pytest.raises(ValueError, match=re.escape(message)):
         pretraining.run(params, str(tmp_path / "run"), train=True)
     assert not glob.glob(str(tmp_path / "run" / "ckpt*"))
