@@ -1,8 +1,9 @@
 """One MobileBERT block (paper Fig. 1b teacher, 1c student).
 
-Legend: B batch, S sequence, H hidden_size, N heads.
+Legend: B batch, S sequence, Q positions read, H hidden_size, N heads.
 """
 
+import tensorflow as tf
 import tf_keras
 
 from mobilebert_tf.modeling import attention
@@ -17,8 +18,11 @@ class MobileBertBlock(configured.ConfiguredLayer):
 
     Without `use_bottleneck` it is a BERT layer.
 
-    Inputs: [B, S, H] and attention_mask [B, 1, 1, S], 1 real and 0 padding.
-    Outputs: [B, S, H] and attention scores [B, N, S, S] before softmax.
+    Inputs: [B, S, H], attention_mask [B, 1, 1, S], 1 real and 0 padding, and
+    read_positions int [B, Q] or None: compute the outputs of these positions
+    only. Keys and values need all of them.
+    Outputs: [B, S, H] and attention scores [B, N, S, S] before softmax; with
+    read_positions [B, Q, H] and [B, N, Q, S].
     """
 
     def __init__(self, config, **kwargs):
@@ -54,11 +58,18 @@ class MobileBertBlock(configured.ConfiguredLayer):
             for k in range(config.num_feedforward_networks)
         ]
 
-    def call(self, inputs, attention_mask, training=None):
+    def call(
+        self, inputs, attention_mask, training=None, read_positions=None
+    ):
         layer_input = inputs
         if self.config.use_bottleneck:
             layer_input = self.input_bottleneck(inputs)  # [B, S, b]
         query, key, value = self._attention_inputs(inputs, layer_input)
+        if read_positions is not None:
+            query, layer_input, inputs = (
+                tf.gather(each, read_positions, batch_dims=1)
+                for each in (query, layer_input, inputs)
+            )
         context, scores = self.attention(
             query, key, value, attention_mask=attention_mask, training=training
         )

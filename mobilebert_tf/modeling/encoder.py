@@ -1,6 +1,7 @@
 """The MobileBERT encoder.
 
-Legend: B batch, S sequence, H hidden_size, N heads, L blocks.
+Legend: B batch, S sequence, Q positions read, H hidden_size, N heads,
+L blocks.
 """
 
 import tensorflow as tf
@@ -34,6 +35,12 @@ class MobileBertEncoder(configured.ConfiguredModel):
         num_frozen_blocks: int or None. No gradient flows into the embeddings
             and the first `num_frozen_blocks` blocks.
 
+        read_positions: int [B, Q] or None. Compute the last block's output
+            at these positions and the first token only: what the heads of
+            pre-training read. sequence_output is then [B, Q, H], and the
+            last of encoder_outputs and of attention_scores have 1 + Q rows,
+            the first token's first.
+
     Returns a dict:
         sequence_output: [B, S, H], the last block's output.
         pooled_output: [B, H], the first token (through tanh(Dense) with
@@ -45,7 +52,8 @@ class MobileBertEncoder(configured.ConfiguredModel):
 
     Raises:
         ValueError: for inputs of other names or shapes, a sequence longer
-            than max_position_embeddings, or more blocks than there are.
+            than max_position_embeddings, more blocks than there are, or
+            read_positions without the last block.
 
     Example:
 
@@ -76,7 +84,12 @@ class MobileBertEncoder(configured.ConfiguredModel):
             )
 
     def call(
-        self, inputs, training=None, num_blocks=None, num_frozen_blocks=None
+        self,
+        inputs,
+        training=None,
+        num_blocks=None,
+        num_frozen_blocks=None,
+        read_positions=None,
     ):
         _check_names(inputs)
         word_ids = tf.convert_to_tensor(inputs["input_word_ids"])
@@ -97,6 +110,13 @@ class MobileBertEncoder(configured.ConfiguredModel):
                 f"num_blocks: expected 0 to {len(self.blocks)}, "
                 f"got {num_blocks}"
             )
+        if read_positions is not None:
+            if num_blocks is not None:
+                raise ValueError(
+                    "read_positions: expected all blocks to run, got "
+                    f"num_blocks={num_blocks}"
+                )
+            rows = tf.pad(read_positions, [[0, 0], [1, 0]])  # [B, 1 + Q]
 
         hidden = self.embeddings(
             word_ids, type_ids, input_mask=mask, training=training
@@ -106,13 +126,19 @@ class MobileBertEncoder(configured.ConfiguredModel):
         for i, layer in enumerate(self.blocks[:num_blocks]):
             if i == num_frozen_blocks:
                 hidden = tf.stop_gradient(hidden)
+            is_read = read_positions is not None and layer is self.blocks[-1]
             hidden, scores = layer(
-                hidden, attention_mask=attention_mask, training=training
+                hidden,
+                attention_mask=attention_mask,
+                training=training,
+                read_positions=rows if is_read else None,
             )
             encoder_outputs.append(hidden)
             attention_scores.append(scores)
         outputs = {
-            "sequence_output": hidden,
+            "sequence_output": (
+                hidden if read_positions is None else hidden[:, 1:]
+            ),
             "encoder_outputs": encoder_outputs,
             "attention_scores": attention_scores,
         }

@@ -67,14 +67,22 @@ class MaskedLanguageModelHead(configured.ConfiguredLayer):
         if positions is not None:
             hidden = tf.gather(hidden, positions, batch_dims=1)  # [B, P, H]
         hidden = self.normalization(self.dense(hidden))
-        table = tf.cast(word_table, hidden.dtype)  # [V, E]
-        if self.config.hidden_size > self.config.embedding_size:
-            extra = tf.cast(self.extra_output_weights, hidden.dtype)
-            table = tf.concat([table, extra], axis=1)  # [V, H]
-        logits = tf.einsum("bph,vh->bpv", hidden, table)
-        return tf.cast(logits, tf.float32) + tf.cast(
-            self.output_bias, tf.float32
+        rows = tf.reshape(hidden, [-1, self.config.hidden_size])  # [BP, H]
+        # Table by table: their concatenation would be written, and
+        # differentiated, at each step.
+        size = self.config.embedding_size
+        logits = tf.nn.bias_add(
+            _scores(rows[:, :size], word_table),
+            tf.cast(self.output_bias, tf.float32),
         )
+        if self.config.hidden_size > size:
+            logits += _scores(rows[:, size:], self.extra_output_weights)
+        shape = tf.shape(hidden)
+        logits = tf.reshape(
+            logits, [shape[0], shape[1], self.config.vocab_size]
+        )
+        logits.set_shape([*hidden.shape[:2], self.config.vocab_size])
+        return logits
 
 
 @tf_keras.utils.register_keras_serializable(package="mobilebert_tf")
@@ -199,3 +207,9 @@ class SentenceEmbeddingHead(tf_keras.layers.Layer):
             "pooling": self.pooling,
             "normalize": self.normalize,
         }
+
+
+def _scores(rows, table):
+    """Returns the products of rows [R, D] and a table [V, D] in float32."""
+    products = tf.matmul(rows, tf.cast(table, rows.dtype), transpose_b=True)
+    return tf.cast(products, tf.float32)

@@ -91,7 +91,9 @@ class MobileBertForPreTraining(_Model):
     """Masked language model and next-sentence prediction.
 
     Call arguments: the encoder's, with optional masked_lm_positions int
-    [B, P] in `inputs` (absent: logits at all positions).
+    [B, P] in `inputs` (absent: logits at all positions); and logits_only,
+    which returns nothing else, needs the positions, and computes the last
+    block only where they and the first token are.
 
     Returns the encoder's dict with masked_lm_logits float32 [B, P, V] and
     next_sentence_logits float32 [B, 2] (0: next, 1: random).
@@ -116,13 +118,31 @@ class MobileBertForPreTraining(_Model):
             self.config, num_labels=2, name="cls_seq_relationship"
         )
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, logits_only=False):
+        if logits_only:
+            return self._logits(inputs, training)
         outputs = self.encoder(inputs, training=training)
         outputs["masked_lm_logits"] = self._masked_lm_logits(inputs, outputs)
         outputs["next_sentence_logits"] = self.next_sentence(
             outputs["pooled_output"], training=training
         )
         return outputs
+
+    def _logits(self, inputs, training):
+        outputs = self.encoder(
+            inputs,
+            training=training,
+            read_positions=inputs["masked_lm_positions"],
+        )
+        return {
+            "masked_lm_logits": self.masked_lm(
+                outputs["sequence_output"],
+                word_table=self.encoder.embeddings.word_table,
+            ),
+            "next_sentence_logits": self.next_sentence(
+                outputs["pooled_output"], training=training
+            ),
+        }
 
 
 @tf_keras.utils.register_keras_serializable(package="mobilebert_tf")
