@@ -60,7 +60,8 @@ def run(
         if do_train:
             metrics = _train(params, model_dir, output_dir, do_eval, strategy)
         elif do_eval:
-            metrics = _evaluate(params, model_dir)
+            with strategy.scope():
+                metrics = _evaluate(params, model_dir)
         if predict_split:
             _predict(params, model_dir, output_dir, predict_split)
     return metrics

@@ -10,6 +10,7 @@ to a temporary folder, since TensorFlow lets all of them save or none.
 import contextlib
 import dataclasses
 import json
+import logging as python_logging
 import os
 import socket
 import tempfile
@@ -72,6 +73,8 @@ def set_up(
         return _mirrored_on_cpu(config)
     if config.distribution_strategy == "multi_worker_mirrored":
         configure_cluster(config.worker_hosts, config.task_index)
+        # One line, twice, for each collective operation of the graph.
+        tf.get_logger().setLevel(python_logging.WARNING)
     return distribute_utils.get_distribution_strategy(
         distribution_strategy=config.distribution_strategy,
         num_gpus=config.num_gpus,
@@ -155,8 +158,13 @@ def meet(strategy: tf.distribute.Strategy, value: int, what: str) -> None:
     """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return
-    here = strategy.run(lambda: tf.constant([value]))
-    everywhere = sorted(set(strategy.gather(here, axis=0).numpy().tolist()))
+
+    @tf.function
+    def gather():
+        here = strategy.run(lambda: tf.constant([value]))
+        return strategy.gather(here, axis=0)
+
+    everywhere = sorted(set(gather().numpy().tolist()))
     if everywhere != [value]:
         raise ValueError(
             f"the workers differ in {what}: got {everywhere}, here {value}; "

@@ -14,12 +14,19 @@ from mobilebert_tf import runtime
 from tests.training import conftest
 from tests.training import processes
 
-_SGD = {
-    # Rounding shows in proportion, not in the signs of a normalised update.
+_RATE = "learning_rate.polynomial.initial_learning_rate"
+# Rounding shows in proportion, not in the signs of a normalised update, and
+# replicas draw other dropout masks.
+_COMPARABLE = {
     "trainer.optimizer_config.optimizer.type": "sgd",
-    "trainer.optimizer_config.learning_rate.polynomial.initial_learning_rate": (
-        0.1
-    ),
+    f"trainer.optimizer_config.{_RATE}": 0.1,
+    "task.model.hidden_dropout_prob": 0.0,
+    "task.model.attention_probs_dropout_prob": 0.0,
+}
+_TRANSFER = "task.knowledge_transfer.optimizer_config"
+_COMPARABLE_TRANSFER = {
+    f"{_TRANSFER}.optimizer.type": "sgd",
+    f"{_TRANSFER}.{_RATE}": 0.1,
 }
 
 
@@ -128,7 +135,7 @@ def test_two_replicas_compute_what_one_does(workspace, tmp_path):
 
     def params(overrides):
         return conftest.pretraining_params(
-            workspace, workspace.student, 4, **_SGD, **overrides
+            workspace, workspace.student, 4, **_COMPARABLE, **overrides
         )
 
     process = processes.start(params(mirrored), folders[1], log)
@@ -152,10 +159,12 @@ def test_two_workers_compute_what_one_does(workspace, teacher_dir, tmp_path):
             workspace.student,
             steps,
             **{"task.teacher_dir": teacher_dir},
+            **_COMPARABLE,
+            **_COMPARABLE_TRANSFER,
             **overrides,
         )
 
-    for steps in (2, 4):
+    for steps in (3, 5):
         pretraining.run(params(steps), folders[0], train=True)
         hosts = ",".join(f"localhost:{p}" for p in processes.free_ports(2))
         workers = [
