@@ -64,7 +64,7 @@ ARMS = {
     "JKT": (True, {_STRATEGY: "joint"}),
     # The auxiliary losses are added to pre-training distillation, which gets
     # the steps that the other two spend on transfer, as in the paper.
-    "AKT": (True, {_STRATEGY: "auxiliary", "trainer.train_steps": 900}),
+    "AKT": (True, {_STRATEGY: "auxiliary", "trainer.train_steps": 600}),
 }
 _METRICS = {
     "masked_lm_accuracy": "masked-LM accuracy",

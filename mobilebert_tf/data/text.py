@@ -79,8 +79,7 @@ def read_documents(
         ValueError: at the first byte that is not UTF-8, with its offset.
     """
     text_format = find_format(path, text_format)
-    lines = _read_lines(path, start, end)
-    return _read_book(lines) if text_format == BOOK else _read_sentences(lines)
+    return documents(_read_lines(path, start, end), text_format)
 
 
 def find_format(path: str, text_format: str) -> str:

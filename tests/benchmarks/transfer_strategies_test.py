@@ -63,9 +63,9 @@ def test_every_arm_takes_the_steps_of_the_paper_in_proportion():
             if transfer.strategy in ("progressive", "joint")
             else 0
         )
-    assert total["bare"] == total["+PD"] == 600
-    assert total["+PD+FMT"] == total["+PD+FMT+AT (PKT)"] == 900
-    assert total["JKT"] == total["AKT"] == 900
+    assert total["bare"] == total["+PD"] == 400
+    assert total["+PD+FMT"] == total["+PD+FMT+AT (PKT)"] == 600
+    assert total["JKT"] == total["AKT"] == 600
 
 
 def test_table_has_mean_deviation_and_range():
