@@ -33,32 +33,6 @@ from mobilebert_tf.data import text
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir",
-    os.environ.get(
-        "MOBILEBERT_DATA", os.path.join(_ROOT, "..", "shared", "data")
-    ),
-    "Folder with text/gutenberg and vocab/vocab.txt.",
-)
-_BOOKS = flags.DEFINE_list(
-    "books",
-    ["pg1342", "pg84", "pg345", "pg174", "98-0", "2701-0"],
-    "Names of books, without .txt.",
-)
-_DUPE_FACTOR = flags.DEFINE_integer(
-    "dupe_factor", 10, "Passes over the text.", lower_bound=1
-)
-_MAX_SEQ_LENGTH = flags.DEFINE_integer(
-    "max_seq_length", 128, "Tokens per instance."
-)
-_MAX_PREDICTIONS_PER_SEQ = flags.DEFINE_integer(
-    "max_predictions_per_seq", 20, "Largest number of tokens to predict."
-)
-_ROUNDS = flags.DEFINE_integer("rounds", 2, "Turns of each.", lower_bound=1)
-_CORE = flags.DEFINE_integer("core", None, "Core to use; the last by default.")
-_REPORT_FILE = flags.DEFINE_string(
-    "report_file", None, "JSON file for the figures."
-)
 
 MIN_RATIO = 8.0
 
@@ -89,11 +63,11 @@ _RELATIVE = ("instances", "mean length")
 
 def statistics(path: str, tokenizer) -> dict[str, float]:
     """Returns the statistics of a TFRecord file, by name."""
-    length = _MAX_SEQ_LENGTH.value
+    length = flags.FLAGS.max_seq_length
     batches = pretraining.make_dataset(
         [path],
         length,
-        _MAX_PREDICTIONS_PER_SEQ.value,
+        flags.FLAGS.max_predictions_per_seq,
         1024,
         is_training=False,
         seed=0,
@@ -150,9 +124,9 @@ def measure(name: str, input_file: str, output: str, vocab_file: str) -> dict:
         f"--input_file={input_file}",
         f"--output_file={output}",
         f"--vocab_file={vocab_file}",
-        f"--max_seq_length={_MAX_SEQ_LENGTH.value}",
-        f"--max_predictions_per_seq={_MAX_PREDICTIONS_PER_SEQ.value}",
-        f"--dupe_factor={_DUPE_FACTOR.value}",
+        f"--max_seq_length={flags.FLAGS.max_seq_length}",
+        f"--max_predictions_per_seq={flags.FLAGS.max_predictions_per_seq}",
+        f"--dupe_factor={flags.FLAGS.dupe_factor}",
     ]
     before = _children_cpu()
     start = time.monotonic()
@@ -204,17 +178,19 @@ def throughput(runs: list[dict], startup: dict) -> dict[str, float]:
 
 def main(_):
     cores = sorted(os.sched_getaffinity(0))
-    core = cores[-1] if _CORE.value is None else _CORE.value
+    core = cores[-1] if flags.FLAGS.core is None else flags.FLAGS.core
     os.sched_setaffinity(0, {core})  # and all children
     vocab_file = files.require_file(
-        os.path.join(_DATA_DIR.value, "vocab", "vocab.txt"), "data_dir"
+        os.path.join(flags.FLAGS.data_dir, "vocab", "vocab.txt"), "data_dir"
     )
     books = [
         files.require_file(
-            os.path.join(_DATA_DIR.value, "text", "gutenberg", f"{book}.txt"),
+            os.path.join(
+                flags.FLAGS.data_dir, "text", "gutenberg", f"{book}.txt"
+            ),
             "books",
         )
-        for book in _BOOKS.value
+        for book in flags.FLAGS.books
     ]
     tokenizer = tokenization.WordPieceTokenizer(vocab_file)
     with tempfile.TemporaryDirectory() as folder:
@@ -228,7 +204,7 @@ def main(_):
         }
         startup = {}
         runs = {name: [] for name in COMMANDS}
-        for turn in range(_ROUNDS.value):
+        for turn in range(flags.FLAGS.rounds):
             for name, output in outputs.items():
                 if not turn:
                     startup[name] = measure(name, few, output, vocab_file)
@@ -268,14 +244,14 @@ def _report(measured, described):
     print(*text_table.lines(rows), "", sep="\n")
     differing = [name for name in TOLERANCES if not _equal(name, described)]
     print(f"ratio {ratio:.1f} (with start-up: {with_startup:.1f})")
-    if _REPORT_FILE.value:
+    if flags.FLAGS.report_file:
         report = {
             "throughput": measured,
             "statistics": described,
             "ratio": ratio,
             "ratio_with_startup": with_startup,
         }
-        files.write_text(_REPORT_FILE.value, json.dumps(report, indent=2))
+        files.write_text(flags.FLAGS.report_file, json.dumps(report, indent=2))
     if differing:
         raise ValueError(f"statistics differ: {', '.join(differing)}")
     if ratio < MIN_RATIO:
@@ -288,5 +264,32 @@ def _equal(name, described):
     return abs(ours - theirs) <= TOLERANCES[name] * scale
 
 
+# Not at import: benchmarks share names of flags.
+def _define_flags():
+    flags.DEFINE_string(
+        "data_dir",
+        os.environ.get(
+            "MOBILEBERT_DATA", os.path.join(_ROOT, "..", "shared", "data")
+        ),
+        "Folder with text/gutenberg and vocab/vocab.txt.",
+    )
+    flags.DEFINE_list(
+        "books",
+        ["pg1342", "pg84", "pg345", "pg174", "98-0", "2701-0"],
+        "Names of books, without .txt.",
+    )
+    flags.DEFINE_integer(
+        "dupe_factor", 10, "Passes over the text.", lower_bound=1
+    )
+    flags.DEFINE_integer("max_seq_length", 128, "Tokens per instance.")
+    flags.DEFINE_integer(
+        "max_predictions_per_seq", 20, "Largest number of tokens to predict."
+    )
+    flags.DEFINE_integer("rounds", 2, "Turns of each.", lower_bound=1)
+    flags.DEFINE_integer("core", None, "Core to use; the last by default.")
+    flags.DEFINE_string("report_file", None, "JSON file for the figures.")
+
+
 if __name__ == "__main__":
+    _define_flags()
     cli.run(main)

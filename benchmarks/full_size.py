@@ -25,10 +25,6 @@ from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import text_table
 
-_REPORT_FILE = flags.DEFINE_string(
-    "report_file", None, "JSON file for the figures."
-)
-
 MAX_BYTES = 2 * 10**9
 MAX_SECS = 60.0
 
@@ -123,8 +119,8 @@ def _table(steps, total):
 
 def main(argv):
     del argv
-    if _REPORT_FILE.value:
-        files.require_writable_file(_REPORT_FILE.value, "report_file")
+    if flags.FLAGS.report_file:
+        files.require_writable_file(flags.FLAGS.report_file, "report_file")
     steps = {}
     with tempfile.TemporaryDirectory(prefix="full_size_") as folder:
         for name, command in commands(folder):
@@ -135,15 +131,21 @@ def main(argv):
         "peak_bytes": max(figures["peak_bytes"] for figures in steps.values()),
     }
     missed = missed_bars(steps)
-    if _REPORT_FILE.value:
+    if flags.FLAGS.report_file:
         report = {"steps": steps, "total": total, "missed": missed}
         files.write_text(
-            _REPORT_FILE.value, json.dumps(report, indent=2) + "\n"
+            flags.FLAGS.report_file, json.dumps(report, indent=2) + "\n"
         )
     print(_table(steps, total))
     if missed:
         raise ValueError("; ".join(missed))
 
 
+# Not at import: benchmarks share names of flags.
+def _define_flags():
+    flags.DEFINE_string("report_file", None, "JSON file for the figures.")
+
+
 if __name__ == "__main__":
+    _define_flags()
     cli.run(main)

@@ -34,18 +34,6 @@ from mobilebert_tf.data import sentence_pairs
 from mobilebert_tf.data import text
 from mobilebert_tf.tasks import pretraining_inputs
 
-_INPUT_FILE = flags.DEFINE_string(
-    "input_file", None, "Text files, separated by commas; default: made."
-)
-_VOCAB_FILE = flags.DEFINE_string("vocab_file", None, "With --input_file.")
-_MAX_SEQ_LENGTH = flags.DEFINE_integer("max_seq_length", 128, "S.")
-_MAX_PREDICTIONS = flags.DEFINE_integer("max_predictions_per_seq", 20, "P.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "B.")
-_NUM_EXAMPLES = flags.DEFINE_integer(
-    "num_examples", 20_000, "Read in each turn.", lower_bound=1
-)
-_TURNS = flags.DEFINE_integer("turns", 5, "Of each.", lower_bound=1)
-
 _WORDS = 4000
 _SENTENCES = 60_000
 _SENTENCES_PER_DOCUMENT = 30
@@ -97,12 +85,12 @@ def write_records(folder: str, text_file: str, vocab_file: str) -> dict:
         for document in text.read_documents(path)
     )
     corpus = corpus_lib.tokenize(documents, tokenizer)
-    max_tokens = _MAX_SEQ_LENGTH.value - 3
+    max_tokens = flags.FLAGS.max_seq_length - 3
     pairs = np.concatenate(
         list(sentence_pairs.plan(corpus, max_tokens, 0.1, seed=0))
     )
     options = masking.MaskingOptions(
-        _MAX_SEQ_LENGTH.value, _MAX_PREDICTIONS.value
+        flags.FLAGS.max_seq_length, flags.FLAGS.max_predictions_per_seq
     )
     masker = masking.Masker(corpus, tokenizer, options)
     plain = masker.assemble(pairs)
@@ -129,9 +117,9 @@ def pipelines(paths: dict, vocab_file: str) -> dict:
             data_format=data_format,
             masking=experiments.MaskingConfig(strategy=strategy),
             input_path=paths[data_format],
-            global_batch_size=_BATCH_SIZE.value,
-            max_seq_length=_MAX_SEQ_LENGTH.value,
-            max_predictions_per_seq=_MAX_PREDICTIONS.value,
+            global_batch_size=flags.FLAGS.batch_size,
+            max_seq_length=flags.FLAGS.max_seq_length,
+            max_predictions_per_seq=flags.FLAGS.max_predictions_per_seq,
         )
         return lambda: pretraining_inputs.make_dataset(data, model, vocab_size)
 
@@ -176,31 +164,47 @@ def table(secs: dict[str, list[float]], num_examples: int) -> list[str]:
 
 def main(argv):
     del argv
-    if (_INPUT_FILE.value is None) != (_VOCAB_FILE.value is None):
+    if (flags.FLAGS.input_file is None) != (flags.FLAGS.vocab_file is None):
         raise ValueError(
             "--input_file and --vocab_file go together: got one of them"
         )
-    num_batches = -(-_NUM_EXAMPLES.value // _BATCH_SIZE.value)
+    num_batches = -(-flags.FLAGS.num_examples // flags.FLAGS.batch_size)
     with tempfile.TemporaryDirectory(prefix="input_pipelines_") as folder:
-        text_file, vocab_file = _INPUT_FILE.value, _VOCAB_FILE.value
+        text_file, vocab_file = flags.FLAGS.input_file, flags.FLAGS.vocab_file
         if text_file is None:
             text_file, vocab_file = make_text(folder)
         made = pipelines(
             write_records(folder, text_file, vocab_file), vocab_file
         )
         secs = {name: [] for name in made}
-        for turn in range(_TURNS.value):
+        for turn in range(flags.FLAGS.turns):
             for name, make_dataset in made.items():
                 secs[name].append(measure(make_dataset, num_batches))
-            logging.info("turn %d of %d", turn + 1, _TURNS.value)
-    num_examples = num_batches * _BATCH_SIZE.value
+            logging.info("turn %d of %d", turn + 1, flags.FLAGS.turns)
+    num_examples = num_batches * flags.FLAGS.batch_size
     print(
-        f"{num_examples} examples of length {_MAX_SEQ_LENGTH.value} in batches "
-        f"of {_BATCH_SIZE.value}, {_TURNS.value} turns, {os.cpu_count()} "
-        "processors"
+        f"{num_examples} examples of length {flags.FLAGS.max_seq_length} in "
+        f"batches of {flags.FLAGS.batch_size}, {flags.FLAGS.turns} turns, "
+        f"{os.cpu_count()} processors"
     )
     print("\n".join(table(secs, num_examples)))
 
 
+# Not at import: benchmarks share names of flags.
+def _define_flags():
+    flags.DEFINE_string(
+        "input_file", None, "Text files, separated by commas; default: made."
+    )
+    flags.DEFINE_string("vocab_file", None, "With --input_file.")
+    flags.DEFINE_integer("max_seq_length", 128, "S.")
+    flags.DEFINE_integer("max_predictions_per_seq", 20, "P.")
+    flags.DEFINE_integer("batch_size", 32, "B.")
+    flags.DEFINE_integer(
+        "num_examples", 20_000, "Read in each turn.", lower_bound=1
+    )
+    flags.DEFINE_integer("turns", 5, "Of each.", lower_bound=1)
+
+
 if __name__ == "__main__":
+    _define_flags()
     cli.run(main)

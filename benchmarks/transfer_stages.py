@@ -31,15 +31,6 @@ from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import pretraining as tasks
 
-_REPORT_FILE = flags.DEFINE_string(
-    "report_file", None, "JSON file for the figures."
-)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Sequences per step.")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Steps of each stage.")
-_OFFICIAL = flags.DEFINE_boolean(
-    "official", True, "Measure the official code's form too."
-)
-
 MAX_RATIO = 0.4
 
 _STAGES = (6, 24)
@@ -140,22 +131,22 @@ def _make_step(task):
 
 def main(argv):
     del argv
-    if _REPORT_FILE.value:
-        files.require_writable_file(_REPORT_FILE.value, "report_file")
+    if flags.FLAGS.report_file:
+        files.require_writable_file(flags.FLAGS.report_file, "report_file")
     student = config_lib.mobilebert()
     teacher = models.MobileBertForPreTraining(config_lib.ib_bert_large())
     teacher.build_weights()
     teacher.trainable = False
     inputs = make_inputs(
-        student.vocab_size, _BATCH_SIZE.value, _LENGTH, _PREDICTIONS
+        student.vocab_size, flags.FLAGS.batch_size, _LENGTH, _PREDICTIONS
     )
     first, last = _STAGES
     report, rows = {}, []
     for form, transfer in _FORMS.items():
-        if transfer and not _OFFICIAL.value:
+        if transfer and not flags.FLAGS.official:
             continue
         steps = make_steps(student, teacher, _STAGES, transfer)
-        secs = measure(steps, inputs, _ROUNDS.value)
+        secs = measure(steps, inputs, flags.FLAGS.rounds)
         medians = {n: statistics.median(values) for n, values in secs.items()}
         ratio = medians[first] / medians[last]
         report[form] = {
@@ -169,9 +160,9 @@ def main(argv):
         rows.append((form, "ratio", f"{ratio:.3f}", ""))
     header = ("form", "stage", "median s", "minimum s")
     print("\n".join(text_table.lines([header, *rows])))
-    if _REPORT_FILE.value:
+    if flags.FLAGS.report_file:
         files.write_text(
-            _REPORT_FILE.value, json.dumps(report, indent=2) + "\n"
+            flags.FLAGS.report_file, json.dumps(report, indent=2) + "\n"
         )
     ratio = report["lower blocks frozen"]["ratio"]
     if ratio > MAX_RATIO:
@@ -181,5 +172,16 @@ def main(argv):
         )
 
 
+# Not at import: benchmarks share names of flags.
+def _define_flags():
+    flags.DEFINE_string("report_file", None, "JSON file for the figures.")
+    flags.DEFINE_integer("batch_size", 4, "Sequences per step.")
+    flags.DEFINE_integer("rounds", 5, "Steps of each stage.")
+    flags.DEFINE_boolean(
+        "official", True, "Measure the official code's form too."
+    )
+
+
 if __name__ == "__main__":
+    _define_flags()
     cli.run(main)

@@ -28,26 +28,13 @@ from mobilebert_tf import files
 from mobilebert_tf import text_table
 from mobilebert_tf import training_log
 
-_TEACHER_DIR = flags.DEFINE_string("teacher_dir", None, "Trained teacher.")
-_VOCAB_FILE = flags.DEFINE_string("vocab_file", None, "Vocabulary.")
-_INPUT_FILE = flags.DEFINE_string("input_file", None, "Training TFRecords.")
-_EVAL_INPUT_FILE = flags.DEFINE_string(
-    "eval_input_file", None, "Held-out TFRecords."
-)
-_SST2_DIR = flags.DEFINE_string("sst2_dir", None, "train.tsv and dev.tsv.")
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of all runs.")
-_ARMS = flags.DEFINE_list("arms", [], "Only these arms; default all.")
-_SEEDS = flags.DEFINE_list("seeds", ["1", "2", "3"], "Seeds of each arm.")
-_JOBS = flags.DEFINE_integer(
-    "jobs", 1, "Runs side by side, each on a core of its own.", lower_bound=1
-)
 _REQUIRED = (
-    _TEACHER_DIR,
-    _VOCAB_FILE,
-    _INPUT_FILE,
-    _EVAL_INPUT_FILE,
-    _SST2_DIR,
-    _OUTPUT_DIR,
+    "teacher_dir",
+    "vocab_file",
+    "input_file",
+    "eval_input_file",
+    "sst2_dir",
+    "output_dir",
 )
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -187,22 +174,26 @@ def _train(arm, seed, paths, folder, core):
 def main(argv):
     del argv
     for flag in _REQUIRED:
-        if not flag.value:
-            raise ValueError(f"--{flag.name} is required: got nothing")
+        if not flags.FLAGS[flag].value:
+            raise ValueError(f"--{flag} is required: got nothing")
     # The commands run in the checkout, where their configs lie.
-    paths = {flag.name: os.path.abspath(flag.value) for flag in _REQUIRED}
-    arms = _ARMS.value or list(ARMS)
+    paths = {
+        flag: os.path.abspath(flags.FLAGS[flag].value) for flag in _REQUIRED
+    }
+    arms = flags.FLAGS.arms or list(ARMS)
     for arm in arms:
         if arm not in ARMS:
             raise ValueError(
                 f"--arms: got {arm!r}, expected some of {', '.join(ARMS)}"
             )
     cores = queue.SimpleQueue()
-    for core in sorted(os.sched_getaffinity(0), reverse=True)[: _JOBS.value]:
+    for core in sorted(os.sched_getaffinity(0), reverse=True)[
+        : flags.FLAGS.jobs
+    ]:
         cores.put(core)
     # Seed by seed, so that an early end leaves a whole table of fewer seeds.
-    wanted = [(arm, int(seed)) for seed in _SEEDS.value for arm in arms]
-    with concurrent.futures.ThreadPoolExecutor(_JOBS.value) as pool:
+    wanted = [(arm, int(seed)) for seed in flags.FLAGS.seeds for arm in arms]
+    with concurrent.futures.ThreadPoolExecutor(flags.FLAGS.jobs) as pool:
         futures = [pool.submit(_run, *run, paths, cores) for run in wanted]
         for future in concurrent.futures.as_completed(futures):
             logging.info("done: %s", future.result())
@@ -214,5 +205,24 @@ def main(argv):
     print("\n".join(text_table.lines(table(runs))))
 
 
+# Not at import: benchmarks share names of flags.
+def _define_flags():
+    flags.DEFINE_string("teacher_dir", None, "Trained teacher.")
+    flags.DEFINE_string("vocab_file", None, "Vocabulary.")
+    flags.DEFINE_string("input_file", None, "Training TFRecords.")
+    flags.DEFINE_string("eval_input_file", None, "Held-out TFRecords.")
+    flags.DEFINE_string("sst2_dir", None, "train.tsv and dev.tsv.")
+    flags.DEFINE_string("output_dir", None, "Folder of all runs.")
+    flags.DEFINE_list("arms", [], "Only these arms; default all.")
+    flags.DEFINE_list("seeds", ["1", "2", "3"], "Seeds of each arm.")
+    flags.DEFINE_integer(
+        "jobs",
+        1,
+        "Runs side by side, each on a core of its own.",
+        lower_bound=1,
+    )
+
+
 if __name__ == "__main__":
+    _define_flags()
     cli.run(main)
