@@ -142,10 +142,8 @@ def _draw_numbers(figure, place, blocks, learning):
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(
         handles=[
-            patches.Patch(
-                color=_LEARNING, label="with transfer losses in this stage"
-            ),
-            patches.Patch(color=_OTHER, label="without"),
+            patches.Patch(color=_LEARNING, label="with transfer losses now"),
+            patches.Patch(color=_OTHER, label="without them"),
             *kl.plot([], [], "_", color=_HEAD, label="a single head"),
             mean,
         ],

@@ -9,6 +9,7 @@ import tensorflow as tf
 from scipy import special
 
 from mobilebert_tf import experiments
+from mobilebert_tf.data import pretraining as pretraining_data
 from mobilebert_tf.distillation import schedule
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import pretraining as tasks
@@ -495,6 +496,39 @@ def test_metrics_are_the_terms_and_means_over_batches(
     assert measured == pytest.approx(expected, rel=1e-4)
     names = {metric.name for metric in task.build_metrics(training=True)}
     assert names == set(_loss(task, model, inputs)[1])
+
+
+def test_each_stage_reads_on_in_its_own_data(monkeypatch):
+    """4 steps of transfer, 6 on the first data, 9 on the main data."""
+    params = experiments.PretrainingTaskConfig(
+        teacher_dir="teacher",
+        knowledge_transfer=experiments.KnowledgeTransferConfig(num_steps=4),
+        first_train_steps=6,
+        first_train_data=experiments.PretrainingDataConfig(
+            input_path="first", max_seq_length=8
+        ),
+        train_data=experiments.PretrainingDataConfig(
+            input_path="main", max_seq_length=12
+        ),
+    )
+    calls = []
+
+    def make_dataset(paths, *, max_seq_length, start_batch, **kwargs):
+        calls.append((paths, max_seq_length, start_batch))
+        return tf.data.Dataset.range(1)
+
+    monkeypatch.setattr(pretraining_data, "make_dataset", make_dataset)
+    for stage in schedule.build(params, _NUM_BLOCKS, pretraining_steps=9):
+        task = tasks.PretrainingTask(
+            params, _STUDENT, stage, start_step=stage.start_step + 1
+        )
+        task.build_inputs(params.train_data)
+    assert calls == [
+        (["main"], 12, 1),
+        (["main"], 12, 3),
+        (["first"], 8, 1),
+        (["main"], 12, 5),
+    ]
 
 
 def _trace(task, model, inputs):

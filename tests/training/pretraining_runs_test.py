@@ -23,6 +23,7 @@ from mobilebert_tf import pretraining
 from mobilebert_tf import training
 from mobilebert_tf import training_log
 from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import pretraining as tasks
 from tests.training import conftest
 
@@ -194,6 +195,7 @@ def _optimizer_state(folder, step):
     }
 
 
+@pytest.mark.slow
 def test_joint_transfer_then_two_lengths(workspace, teacher_dir):
     """Three stages; the last two share their optimizer."""
     folder = str(workspace.folder / "joint")
@@ -235,6 +237,7 @@ def test_joint_transfer_then_two_lengths(workspace, teacher_dir):
         assert state[f"optimizer_{name}/iter"] == updates
 
 
+@pytest.mark.slow
 def test_moments_at_a_stage_boundary(workspace, teacher_dir):
     """Both runs see the same gradients; one still has 0.9 of the moments."""
     moments = {}
@@ -504,7 +507,14 @@ def test_killed_run_continues_to_the_same_weights(workspace, teacher_dir):
         ({"runtime.distribution_strategy": "multi_worker_mirrored"}, "multi"),
         ({"task.teacher_dir": "/nope"}, "--teacher_dir=/nope"),
         ({"task.knowledge_transfer.strategy": "progressive"}, "a teacher"),
-        ({"task.first_train_steps": 2}, "--first_input_file is required"),
+        (
+            {
+                "task.first_train_steps": 2,
+                "task.first_train_data.max_seq_length": 24,
+            },
+            "--first_input_file is required",
+        ),
+        ({"task.first_train_steps": 2}, "task.first_train_data.max_seq_length"),
         ({"runtime.mixed_precision_dtype": "float16"}, "float16"),
         ({"trainer.train_steps": 0}, "nothing to train"),
     ],
@@ -522,22 +532,22 @@ def test_wrong_input_is_named(workspace, tmp_path, overrides, message):
 
 @pytest.fixture(scope="module", name="deep_teacher_dir")
 def _deep_teacher_dir(workspace):
-    """A teacher of three blocks, for a student of two."""
+    """An untrained teacher of three blocks, for a student of two."""
     config = config_lib.MobileBertConfig.from_json_file(workspace.teacher)
     config = dataclasses.replace(config, num_hidden_layers=3)
-    path = str(workspace.folder / "deep_teacher.json")
-    config.to_json_file(path)
     folder = str(workspace.folder / "deep_teacher")
-    params = conftest.pretraining_params(
-        workspace,
-        path,
-        1,
-        **{
-            "task.validation_data.input_path": "",
-            "trainer.optimizer_config.warmup.linear.warmup_steps": 0,
-        },
+    model_directory.write(
+        folder,
+        config,
+        model_directory.ModelInfo(
+            head=model_directory.PRETRAINING,
+            max_seq_length=conftest.SEQUENCE_LENGTH,
+        ),
+        workspace.vocab_file,
     )
-    pretraining.run(params, folder, train=True)
+    model = models.MobileBertForPreTraining(config)
+    model.build_weights()
+    tf.train.Checkpoint(model=model).save(os.path.join(folder, "ckpt"))
     return folder
 
 
@@ -557,6 +567,7 @@ def _deep_params(workspace, teacher_dir, **transfer):
     )
 
 
+@pytest.mark.slow
 def test_auxiliary_transfer_from_a_deeper_teacher(workspace, deep_teacher_dir):
     folder = str(workspace.folder / "auxiliary")
     params = _deep_params(
