@@ -112,7 +112,8 @@ def _draw_numbers(figure, place, blocks, learning):
         color=_HEAD,
         markersize=7,
     )
-    kl.set_title("Attention: KL(teacher || student)")
+    # At a fixed height: an exponent on the axis would lift it.
+    kl.set_title("Attention: KL(teacher || student)", y=1.0)
     kl.set_ylabel("nats")
     values = [block.feature_map_error for block in blocks]
     error.bar(x, values, color=shades)
@@ -141,8 +142,8 @@ def _draw_numbers(figure, place, blocks, learning):
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(
         handles=[
-            patches.Patch(color=_LEARNING, label="learns in this stage"),
-            patches.Patch(color=_OTHER, label="other block"),
+            patches.Patch(color=_LEARNING, label="with transfer losses now"),
+            patches.Patch(color=_OTHER, label="without them"),
             *kl.plot([], [], "_", color=_HEAD, label="a single head"),
             mean,
         ],
@@ -181,7 +182,7 @@ def _draw_maps(figure, place, divergence):
                     f"block {block.student_block} from "
                     f"{block.teacher_block}, head {head}: "
                     f"KL {block.attention_kl_per_head[head]:.2g}",
-                    fontsize=10,
+                    fontsize=9,
                 )
                 axes.tick_params(labelbottom=False)
             else:
