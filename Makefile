@@ -28,7 +28,7 @@ test-parity: $(PARITY_INSTALLED)
 
 # On Apache Beam, in an environment of its own: it brings many packages.
 test-beam: $(BEAM_INSTALLED)
-	$(BEAM_VENV)/bin/python -m pytest tests/data/beam_runner_test.py
+	$(BEAM_VENV)/bin/python -m pytest tests/data/beam_builder_test.py
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -12,9 +12,10 @@ import pytest
 _MODULE = "mobilebert_tf.create_pretraining_data"
 _ENVIRONMENT = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
-# The size of a text, then the peak memory after making its data set, in MB.
+# Prints the pieces of a text and the instances made of it, and the peak memory
+# in MB: not getrusage's, which an exec keeps from the process before.
 _MEMORY = """
-import resource, sys
+import re, sys
 from mobilebert_tf.data import masking, pretraining_builder, text
 from mobilebert_tf.data.pretraining_examples import (
     local_runner, shuffling, stages, text_slices, work_folder)
@@ -29,7 +30,8 @@ folder = work_folder.WorkFolder(output + ".work")
 with folder.open(job):
     _, statistics = local_runner.run(job, {"training": [output]}, folder, 1)
 print(slices[-1].piece + 1, statistics["training"].instances)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+status = open("/proc/self/status").read()
+print(int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) / 1024)
 """
 
 
@@ -180,5 +182,5 @@ def test_memory_does_not_grow_with_the_text(tmp_path, text_file, vocab_file):
     assert pieces >= 3 and more_pieces >= 3.5 * pieces
     assert more_instances > 3.9 * instances
     written = os.path.getsize(f"{tmp_path}/96") / 2**20
-    assert written > 64, peaks
+    assert written > 48, peaks
     assert large - small < 16, peaks
