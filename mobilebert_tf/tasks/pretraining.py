@@ -165,7 +165,7 @@ class PretrainingTask(base_task.Task):
         """
         with_pretraining = self.stage.pretraining or not training
         blocks = self._loss_blocks(training)
-        outputs = self._run_student(inputs, model, training)
+        outputs = self._run_student(inputs, model, blocks, training)
         taught = self._run_teacher(inputs, blocks)
         loss, terms = 0.0, {}
         if with_pretraining:
@@ -235,9 +235,13 @@ class PretrainingTask(base_task.Task):
             for block in blocks
         }
 
-    def _run_student(self, inputs, model, training):
+    def _run_student(self, inputs, model, blocks, training):
         if self.stage.pretraining or not training:
-            return model(inputs, training=training and self.teacher is None)
+            return model(
+                inputs,
+                training=training and self.teacher is None,
+                logits_only=not blocks,
+            )
         num_blocks = max(self.stage.blocks) + 1
         return model.encoder(
             inputs,
@@ -249,7 +253,7 @@ class PretrainingTask(base_task.Task):
     def _run_teacher(self, inputs, blocks):
         """Returns what the losses need of the teacher's outputs, or None."""
         if self._distills:
-            return self._run_whole_teacher(inputs)
+            return self._run_whole_teacher(inputs, logits_only=not blocks)
         if not blocks:
             return None
         num_blocks = transfer.num_teacher_blocks(
@@ -262,9 +266,11 @@ class PretrainingTask(base_task.Task):
             inputs, training=False, num_blocks=num_blocks
         )
 
-    def _run_whole_teacher(self, inputs):
+    def _run_whole_teacher(self, inputs, logits_only):
         if not self.task_config.official_defects.temperature_on_teacher_hidden:
-            return self.teacher(inputs, training=False)
+            return self.teacher(
+                inputs, training=False, logits_only=logits_only
+            )
         outputs = self.teacher.encoder(inputs, training=False)
         outputs["masked_lm_logits"] = self.teacher.masked_lm(
             outputs["sequence_output"]
