@@ -41,7 +41,10 @@ def masked_lm(
         label_ids: int [B, P], the original tokens.
         weights: float [B, P], 1 for a prediction and 0 for padding.
     """
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(label_ids, logits)
+    # As TensorFlow merges equal operations, this log-softmax and the one of
+    # pretraining_distillation are computed once.
+    log_probabilities = tf.nn.log_softmax(tf.cast(logits, tf.float32))
+    losses = -tf.gather(log_probabilities, label_ids, batch_dims=2)
     return _weighted_mean(losses, weights)
 
 
@@ -75,10 +78,11 @@ def pretraining_distillation(
         weights: float [B, P], 1 for a prediction and 0 for padding.
         temperature: float > 0.
     """
-    teacher_logits = tf.stop_gradient(teacher_logits) / temperature
-    divergence = _softmax_divergence(
-        teacher_logits, student_logits / temperature
-    )  # [B, P]
+    teacher_logits = tf.stop_gradient(teacher_logits)
+    if temperature != 1.0:
+        teacher_logits /= temperature
+        student_logits /= temperature
+    divergence = _softmax_divergence(teacher_logits, student_logits)  # [B, P]
     return _weighted_mean(divergence, weights) * temperature**2
 
 
@@ -196,9 +200,11 @@ def _mean_over(values, weights):
 
 
 def _softmax_divergence(teacher_logits, student_logits):
-    teacher = tf.nn.log_softmax(tf.cast(teacher_logits, tf.float32))
+    teacher_logits = tf.cast(teacher_logits, tf.float32)
+    teacher = tf.nn.log_softmax(teacher_logits)
     student = tf.nn.log_softmax(tf.cast(student_logits, tf.float32))
-    return tf.reduce_sum(tf.exp(teacher) * (teacher - student), axis=-1)
+    probabilities = tf.nn.softmax(teacher_logits)  # Faster than exp(teacher).
+    return tf.reduce_sum(probabilities * (teacher - student), axis=-1)
 
 
 def _weighted_mean(values, weights):

@@ -174,7 +174,7 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
         """
         with_pretraining = self.stage.pretraining or not training
         blocks = self._loss_blocks(training)
-        outputs = self._run_student(inputs, model, training)
+        outputs = self._run_student(inputs, model, blocks, training)
         taught = self._run_teacher(inputs, blocks)
         terms = {}
         if with_pretraining:
@@ -284,9 +284,13 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
             for block in blocks
         }
 
-    def _run_student(self, inputs, model, training):
+    def _run_student(self, inputs, model, blocks, training):
         if self.stage.pretraining or not training:
-            return model(inputs, training=training and self.teacher is None)
+            return model(
+                inputs,
+                training=training and self.teacher is None,
+                logits_only=not blocks,
+            )
         num_blocks = max(self.stage.blocks) + 1
         return model.encoder(
             inputs,
@@ -298,7 +302,7 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
     def _run_teacher(self, inputs, blocks):
         """Returns what the losses need of the teacher's outputs, or None."""
         if self._distills:
-            return self._run_whole_teacher(inputs)
+            return self._run_whole_teacher(inputs, logits_only=not blocks)
         if not blocks:
             return None
         num_blocks = transfer.num_teacher_blocks(
@@ -311,9 +315,11 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
             inputs, training=False, num_blocks=num_blocks
         )
 
-    def _run_whole_teacher(self, inputs):
+    def _run_whole_teacher(self, inputs, logits_only):
         if not self.task_config.official_defects.temperature_on_teacher_hidden:
-            return self.teacher(inputs, training=False)
+            return self.teacher(
+                inputs, training=False, logits_only=logits_only
+            )
         outputs = self.teacher.encoder(inputs, training=False)
         outputs["masked_lm_logits"] = self.teacher.masked_lm(
             outputs["sequence_output"]
