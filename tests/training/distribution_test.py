@@ -119,6 +119,8 @@ def _assert_same(folder, other):
     got, expected = processes.variables(folder), processes.variables(other)
     assert got.keys() == expected.keys()
     for name, value in expected.items():
+        if "/generator/" in name:  # Of dropout, which is off.
+            continue
         np.testing.assert_allclose(
             got[name], value, rtol=1e-3, atol=1e-5, err_msg=name
         )
