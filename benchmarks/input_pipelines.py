@@ -16,7 +16,6 @@ import statistics
 import tempfile
 import time
 
-import numpy as np
 import tensorflow as tf
 from absl import flags
 from absl import logging
@@ -26,12 +25,11 @@ from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import text_table
 from mobilebert_tf import tokenization
-from mobilebert_tf.data import corpus as corpus_lib
+from mobilebert_tf import wordpiece
 from mobilebert_tf.data import dynamic_masking
-from mobilebert_tf.data import masking
-from mobilebert_tf.data import pretraining_builder
-from mobilebert_tf.data import sentence_pairs
-from mobilebert_tf.data import text
+from mobilebert_tf.data import pretraining
+from mobilebert_tf.data import raw_text
+from mobilebert_tf.data import token_records
 from mobilebert_tf.tasks import pretraining_inputs
 
 _WORDS = 4000
@@ -78,33 +76,48 @@ def write_records(folder: str, text_file: str, vocab_file: str) -> dict:
     Returns:
         {data_format: path}, the text's too.
     """
-    tokenizer = tokenization.WordPieceTokenizer(vocab_file)
-    documents = (
-        document
-        for path in text.expand(text_file.split(","))
-        for document in text.read_documents(path)
+    batches = raw_text.make_dataset(
+        text_file.split(","),
+        tokenization.WordPieceTokenizer(vocab_file),
+        raw_text.PairOptions(flags.FLAGS.max_seq_length),
+        flags.FLAGS.batch_size,
+        is_training=False,
     )
-    corpus = corpus_lib.tokenize(documents, tokenizer)
-    max_tokens = flags.FLAGS.max_seq_length - 3
-    pairs = np.concatenate(
-        list(sentence_pairs.plan(corpus, max_tokens, 0.1, seed=0))
+    tokenizer = wordpiece.VocabularyTokenizer(vocab_file)
+    masker = dynamic_masking.DynamicMasker(
+        tokenizer,
+        flags.FLAGS.max_predictions_per_seq,
+        dynamic_masking.MaskingOptions(),
+        seed=0,
     )
-    options = masking.MaskingOptions(
-        flags.FLAGS.max_seq_length, flags.FLAGS.max_predictions_per_seq
-    )
-    masker = masking.Masker(corpus, tokenizer, options)
-    plain = masker.assemble(pairs)
     paths = {"text": text_file}
-    for name, batch in (
-        ("tokens", plain),
-        ("examples", masker.mask(plain, np.random.default_rng(0))),
+    for name, dataset, features in (
+        ("tokens", batches, token_records.FEATURES),
+        (
+            "examples",
+            dynamic_masking.apply(batches, masker, flags.FLAGS.batch_size),
+            pretraining.FEATURES,
+        ),
     ):
         paths[name] = os.path.join(folder, name)
         with tf.io.TFRecordWriter(paths[name]) as writer:
-            for record in pretraining_builder.serialize(batch):
-                writer.write(record)
-    logging.info("%d pairs", len(pairs))
+            for batch in dataset.as_numpy_iterator():
+                for record in _serialize(batch, features):
+                    writer.write(record)
     return paths
+
+
+def _serialize(batch, features):
+    """Yields a tf.train.Example for each row."""
+    names = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
+    columns = {name: batch[names.get(name, name)].tolist() for name in features}
+    for row in range(len(columns["input_ids"])):
+        example = tf.train.Example()
+        for name, (dtype, _) in features.items():
+            feature = example.features.feature[name]
+            kind = "float_list" if dtype == tf.float32 else "int64_list"
+            getattr(feature, kind).value.extend(columns[name][row])
+        yield example.SerializeToString()
 
 
 def pipelines(paths: dict, vocab_file: str) -> dict:

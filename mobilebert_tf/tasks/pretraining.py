@@ -317,9 +317,7 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
 
     def _run_whole_teacher(self, inputs, logits_only):
         if not self.task_config.official_defects.temperature_on_teacher_hidden:
-            return self.teacher(
-                inputs, training=False, logits_only=logits_only
-            )
+            return self.teacher(inputs, training=False, logits_only=logits_only)
         outputs = self.teacher.encoder(inputs, training=False)
         outputs["masked_lm_logits"] = self.teacher.masked_lm(
             outputs["sequence_output"]

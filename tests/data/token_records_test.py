@@ -10,8 +10,8 @@ from mobilebert_tf.data import corpus as corpus_lib
 from mobilebert_tf.data import dynamic_masking
 from mobilebert_tf.data import masking
 from mobilebert_tf.data import pretraining_builder
-from mobilebert_tf.data import sentence_pairs
 from mobilebert_tf.data import token_records
+from tests.data import token_examples
 
 _BATCH = 8
 _LENGTH = 32
@@ -21,17 +21,13 @@ _LENGTH = 32
 def _pattern(tmp_path_factory, documents, tokenizer):
     """Three files of token records."""
     folder = tmp_path_factory.mktemp("tokens")
-    corpus = corpus_lib.tokenize(documents[:5], tokenizer)
-    pairs = np.concatenate(
-        list(sentence_pairs.plan(corpus, _LENGTH - 3, 0.1, seed=1))
-    )
-    masker = masking.Masker(
-        corpus, tokenizer, masking.MaskingOptions(_LENGTH, 1)
-    )
-    for index, part in enumerate(np.array_split(pairs, 3)):
-        with tf.io.TFRecordWriter(str(folder / f"x-{index}")) as writer:
-            for record in pretraining_builder.serialize(masker.assemble(part)):
-                writer.write(record)
+    for index in range(3):
+        text_file = folder / f"{index}.txt"
+        part = documents[2 * index : 2 * index + 2]
+        text_file.write_text("\n\n".join("\n".join(d) for d in part))
+        token_examples.write(
+            str(folder / f"x-{index}"), str(text_file), tokenizer, _LENGTH
+        )
     return str(folder / "x-*")
 
 
@@ -86,7 +82,17 @@ def test_files_mix_and_epochs_are_permutations(pattern):
     first, second = stream[:total], stream[total : 2 * total]
     assert sorted(first) == sorted(second) == sorted(in_order)
     assert in_order != first != second
-    owner = {row: 3 * place // total for place, row in enumerate(in_order)}
+    owner = {
+        row: index
+        for index in range(3)
+        for row in _rows(
+            _make(
+                pattern.replace("*", str(index)),
+                is_training=False,
+                drop_remainder=False,
+            )
+        )
+    }
     assert {owner[row] for row in stream[:32]} == {0, 1, 2}
 
 

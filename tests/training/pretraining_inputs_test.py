@@ -14,11 +14,8 @@ from mobilebert_tf import pretraining
 from mobilebert_tf import tokenization
 from mobilebert_tf import training
 from mobilebert_tf import training_log
-from mobilebert_tf.data import corpus as corpus_lib
-from mobilebert_tf.data import masking
-from mobilebert_tf.data import pretraining_builder
-from mobilebert_tf.data import sentence_pairs
 from mobilebert_tf.tasks import pretraining_inputs
+from tests.data import token_examples
 from tests.training import conftest
 
 _LENGTH = conftest.SEQUENCE_LENGTH
@@ -39,20 +36,11 @@ def _inputs(workspace, tmp_path_factory):
     text_file = folder / "text.txt"
     text_file.write_text("\n\n".join("\n".join(d) for d in documents))
     tokenizer = tokenization.WordPieceTokenizer(workspace.vocab_file)
-    corpus = corpus_lib.tokenize(documents, tokenizer)
-    pairs = np.concatenate(
-        list(sentence_pairs.plan(corpus, _LENGTH - 3, 0.1, seed=0))
-    )
-    masker = masking.Masker(
-        corpus, tokenizer, masking.MaskingOptions(_LENGTH, 1)
-    )
-    tokens = folder / "tokens"
-    with tf.io.TFRecordWriter(str(tokens)) as writer:
-        for record in pretraining_builder.serialize(masker.assemble(pairs)):
-            writer.write(record)
+    tokens = str(folder / "tokens")
+    token_examples.write(tokens, str(text_file), tokenizer, _LENGTH)
     return {
         "examples": workspace.records,
-        "tokens": str(tokens),
+        "tokens": tokens,
         "text": str(text_file),
     }
 
