@@ -58,9 +58,7 @@ class MobileBertBlock(configured.ConfiguredLayer):
             for k in range(config.num_feedforward_networks)
         ]
 
-    def call(
-        self, inputs, attention_mask, training=None, read_positions=None
-    ):
+    def call(self, inputs, attention_mask, training=None, read_positions=None):
         layer_input = inputs
         if self.config.use_bottleneck:
             layer_input = self.input_bottleneck(inputs)  # [B, S, b]

@@ -19,6 +19,7 @@ from mobilebert_tf.distillation import schedule
 from mobilebert_tf.distillation import student as student_lib
 from mobilebert_tf.distillation import transfer
 from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.modeling import dense
 from mobilebert_tf.modeling import models
 
 # Losses and shares are weighted means: {name: (value, weight)}.
@@ -67,6 +68,13 @@ class PretrainingTask(base_task.Task):
         self.teacher_blocks = tuple(teacher_blocks)
         self.start_step = start_step
         self.initial = initial
+        if teacher is not None:
+            dense.set_precision(
+                teacher,
+                params.distillation.teacher_precision
+                if self._distills and not stage.blocks
+                else dense.FLOAT32,
+            )
         # Of the stage; known once there is an optimizer.
         self._updates = None
 
@@ -268,9 +276,7 @@ class PretrainingTask(base_task.Task):
 
     def _run_whole_teacher(self, inputs, logits_only):
         if not self.task_config.official_defects.temperature_on_teacher_hidden:
-            return self.teacher(
-                inputs, training=False, logits_only=logits_only
-            )
+            return self.teacher(inputs, training=False, logits_only=logits_only)
         outputs = self.teacher.encoder(inputs, training=False)
         outputs["masked_lm_logits"] = self.teacher.masked_lm(
             outputs["sequence_output"]
