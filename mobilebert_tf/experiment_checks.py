@@ -3,6 +3,7 @@
 import operator
 
 from mobilebert_tf import experiments
+from mobilebert_tf.modeling import dense
 
 STRATEGIES = ("progressive", "joint", "auxiliary", "none")
 LAYER_MAPPINGS = ("one_to_one", "every_k", "explicit")
@@ -16,6 +17,7 @@ _CHOICES = {
     "knowledge_transfer.feature_map_loss": FEATURE_MAP_LOSSES,
     "knowledge_transfer.loss_scale": LOSS_SCALES,
     "knowledge_transfer.phase_schedule": PHASE_SCHEDULES,
+    "distillation.teacher_precision": dense.PRECISIONS,
 }
 
 # Key: least and greatest value, None for no bound.

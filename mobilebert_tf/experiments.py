@@ -11,6 +11,7 @@ from official.modeling import optimization
 from official.modeling.hyperparams import base_config
 
 from mobilebert_tf import runtime
+from mobilebert_tf.modeling import dense
 
 # Neither decayed nor, with LAMB, scaled by the trust ratio (reference code).
 _EXCLUDED_FROM_DECAY = ["LayerNorm", "bias"]
@@ -198,10 +199,15 @@ class DistillationConfig(base_config.Config):
         ground_truth_ratio: float in [0, 1]. alpha: the weight of the masked
             tokens' own labels; 1 - alpha goes to the teacher's distribution.
         temperature: float > 0. Divides both models' logits.
+        teacher_precision: str. "float32", or "int8" for products of 8-bit
+            integers in the teacher where only its logits are read: in stages
+            without transfer losses. About three times as fast on x86 CPUs with
+            AVX512-VNNI; it has no other devices.
     """
 
     ground_truth_ratio: float = 0.5
     temperature: float = 1.0
+    teacher_precision: str = dense.FLOAT32
 
 
 @dataclasses.dataclass

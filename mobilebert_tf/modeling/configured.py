@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.modeling import dense
 
 
 class ConfiguredLayer(tf_keras.layers.Layer):
@@ -116,29 +117,11 @@ def kernel_initializer(config: config_lib.MobileBertConfig):
     )
 
 
-class _RowDense(tf_keras.layers.Dense):
-    """A Dense layer that multiplies [..., D] as rows [R, D].
-
-    Keras puts a reshape between product and bias, which keeps TensorFlow from
-    computing product, bias and activation as one operation.
-    """
-
-    def call(self, inputs):
-        if inputs.shape.rank == 2:
-            return super().call(inputs)
-        width = inputs.shape[-1]
-        outputs = super().call(tf.reshape(inputs, [-1, width]))
-        shape = tf.concat([tf.shape(inputs)[:-1], [self.units]], axis=0)
-        outputs = tf.reshape(outputs, shape)
-        outputs.set_shape(inputs.shape[:-1] + [self.units])
-        return outputs
-
-
 def make_dense(
     config: config_lib.MobileBertConfig, units: int, name: str, activation=None
 ) -> tf_keras.layers.Dense:
     """Returns a Dense layer with bias and the config's initializer."""
-    return _RowDense(
+    return dense.RowDense(
         units,
         activation=activation,
         kernel_initializer=kernel_initializer(config),

@@ -18,6 +18,7 @@ from mobilebert_tf.distillation import schedule
 from mobilebert_tf.distillation import student as student_lib
 from mobilebert_tf.distillation import transfer
 from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.modeling import dense
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import gradient_steps
 from mobilebert_tf.tasks import pretraining_inputs
@@ -70,6 +71,13 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
         self.teacher_blocks = tuple(teacher_blocks)
         self.start_step = start_step
         self.initial = initial
+        if teacher is not None:
+            dense.set_precision(
+                teacher,
+                params.distillation.teacher_precision
+                if self._distills and not stage.blocks
+                else dense.FLOAT32,
+            )
         # Of the stage; known once there is an optimizer.
         self._updates = None
 
