@@ -24,7 +24,9 @@ _OPTIMIZERS = {
     "adamw": {
         "weight_decay_rate": 0.01,
         "exclude_from_weight_decay": _EXCLUDED_FROM_DECAY,
-        "gradient_clip_norm": 1.0,
+        # Its own clipping would come before replicas are added up.
+        "gradient_clip_norm": 0.0,
+        "global_clipnorm": 1.0,
         "epsilon": 1e-6,
     },
 }

@@ -158,18 +158,18 @@ def meet(strategy: tf.distribute.Strategy, value: int, what: str) -> None:
     """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return
-
-    @tf.function
-    def gather():
-        here = strategy.run(lambda: tf.constant([value]))
-        return strategy.gather(here, axis=0)
-
-    everywhere = sorted(set(gather().numpy().tolist()))
+    gathered = _gather(strategy, tf.constant([value]))
+    everywhere = sorted(set(gathered.numpy().tolist()))
     if everywhere != [value]:
         raise ValueError(
             f"the workers differ in {what}: got {everywhere}, here {value}; "
             "all need the same data and one --model_dir that each of them sees"
         )
+
+
+@tf.function
+def _gather(strategy, values):
+    return strategy.gather(strategy.run(tf.identity, [values]), axis=0)
 
 
 def _check_gpus(config):

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+from official.modeling import optimization
 
 from mobilebert_tf import experiments
 from mobilebert_tf import pretraining
@@ -110,6 +111,33 @@ def test_the_default_is_one_device():
         assert folder == "folder"
 
 
+def test_adamw_clips_as_the_gardens_own_clipping_does():
+    """On one device; with replicas, that one clips before they are added."""
+
+    def updated(**fields):
+        config = experiments.adamw_config(0.1, 0.1, warmup_steps=0)
+        for name, value in fields.items():
+            setattr(config.optimizer.get(), name, value)
+        factory = optimization.OptimizerFactory(
+            experiments.complete_optimizer_config(config, num_steps=10)
+        )
+        optimizer = factory.build_optimizer(factory.build_learning_rate())
+        kernel = tf.Variable([1.0, 2.0, 3.0], name="kernel")
+        bias = tf.Variable([4.0], name="bias")
+        for scale in (5.0, 0.1, 2.0):
+            gradients = [tf.constant([scale, 1, 2]), tf.constant([3 * scale])]
+            optimizer.apply_gradients(
+                zip(gradients, [kernel, bias], strict=True)
+            )
+        return np.concatenate([kernel, bias])
+
+    ours = updated()
+    theirs = updated(gradient_clip_norm=1.0, global_clipnorm=None)
+    unclipped = updated(global_clipnorm=None)
+    np.testing.assert_array_equal(ours, theirs)
+    assert not np.allclose(ours, unclipped)
+
+
 def _assert_same(folder, other):
     """Equal to float tolerance: sums are taken in another order."""
     got, expected = processes.losses(folder), processes.losses(other)
@@ -204,6 +232,7 @@ def test_two_workers_compute_what_one_does(workspace, teacher_dir, tmp_path):
     assert len(rows) == len(processes.losses(folders[1])) + 1
 
 
+@pytest.mark.slow
 def test_bfloat16_distils_like_float32(workspace, teacher_dir, tmp_path):
     losses = {}
     for precision in ("float32", "bfloat16"):

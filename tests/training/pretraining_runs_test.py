@@ -5,10 +5,6 @@ import glob
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -407,72 +403,6 @@ def test_weights_that_are_not_finite_are_not_saved(workspace):
     if training.saved_step(folder):
         saved = _variables(tf.train.latest_checkpoint(folder))
         assert all(np.all(np.isfinite(value)) for value in saved.values())
-
-
-def test_killed_run_continues_to_the_same_weights(workspace, teacher_dir):
-    """kill -9 inside a transfer stage and inside the last one."""
-    folders = {
-        name: str(workspace.folder / name) for name in ("whole", "killed")
-    }
-
-    def start(folder):
-        return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "mobilebert_tf.run_pretraining",
-                f"--bert_config_file={workspace.student}",
-                f"--teacher_dir={teacher_dir}",
-                f"--input_file={workspace.records}",
-                f"--max_seq_length={conftest.SEQUENCE_LENGTH}",
-                "--max_predictions_per_seq=4",
-                "--train_batch_size=8",
-                "--num_distill_steps=12",
-                "--num_train_steps=60",
-                "--num_warmup_steps=4",
-                "--iterations_per_loop=2",
-                "--save_checkpoints_steps=4",
-                f"--model_dir={folder}",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def steps(folder):
-        return [row["step"] for row in training_log.read_metrics(folder)]
-
-    def finish(process):
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors[-2000:]
-
-    finish(start(folders["whole"]))
-    for kill_after in (8, 22):
-        process = start(folders["killed"])
-        deadline = time.monotonic() + 300
-        while kill_after not in steps(folders["killed"]):
-            assert process.poll() is None, process.stderr.read()[-2000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert training.saved_step(folders["killed"]) < 72
-    finish(start(folders["killed"]))
-
-    rows = {
-        name: {
-            row["step"]: row["training_loss"]
-            for row in training_log.read_metrics(folder)
-        }
-        for name, folder in folders.items()
-    }
-    assert rows["killed"] == pytest.approx(rows["whole"], rel=1e-4)
-    whole = _variables(tf.train.latest_checkpoint(folders["whole"]))
-    killed = _variables(tf.train.latest_checkpoint(folders["killed"]))
-    for name, value in whole.items():
-        np.testing.assert_allclose(
-            killed[name], value, rtol=1e-3, atol=1e-5, err_msg=name
-        )
 
 
 @pytest.mark.parametrize(

@@ -267,6 +267,35 @@ def test_a_kill_between_the_first_files_of_a_folder(
     assert model_directory.read_info(folder) == info
 
 
+def test_a_wrong_record_met_in_a_run_is_named(workspace, tmp_path, monkeypatch):
+    """The last of a file: the check before the run sees the first alone."""
+    path = str(tmp_path / "records")
+    records = [r.numpy() for r in tf.data.TFRecordDataset(workspace.records)]
+    last = tf.train.Example.FromString(records[-1])
+    last.features.feature["input_mask"].int64_list.value.pop()
+    with tf.io.TFRecordWriter(path) as writer:
+        for record in [*records[:-1], last.SerializeToString()]:
+            writer.write(record)
+
+    def read(params, stages, make_task, *args):
+        data = params.task.train_data
+        list(make_task(stages[0], 0).build_inputs(data).take(len(records)))
+
+    monkeypatch.setattr(training, "run_stages", read)
+    params = conftest.pretraining_params(
+        workspace,
+        workspace.student,
+        train_steps=3,
+        **{"task.train_data.input_path": path},
+    )
+    with pytest.raises(ValueError) as error:
+        pretraining.run(params, str(tmp_path / "run"), train=True)
+    assert str(error.value) == (
+        f"{path}: record {len(records) - 1}: input_mask: got length "
+        f"{conftest.SEQUENCE_LENGTH - 1}, expected {conftest.SEQUENCE_LENGTH}"
+    )
+
+
 def _params(workspace, teacher_dir, **overrides):
     return conftest.pretraining_params(
         workspace,
