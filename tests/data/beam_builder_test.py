@@ -1,6 +1,7 @@
 """The Beam pipeline writes the bytes of the local run; `make test-beam`."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -46,7 +47,9 @@ def test_equals_the_local_run(tmp_path, text_file, vocab_file):
     tables = {}
     for name, arguments in runs.items():
         folder = tmp_path / name
-        folder.mkdir()
+        # What a pipeline that was killed left.
+        (folder / "new" / "train.beam").mkdir(parents=True)
+        (folder / "new" / "train.beam" / ("0" * 32)).write_text("part")
         result = _run(
             f"--input_file={text_file}",
             f"--vocab_file={vocab_file}",
@@ -61,6 +64,7 @@ def test_equals_the_local_run(tmp_path, text_file, vocab_file):
         )
         assert result.returncode == 0, result.stderr
         tables[name] = _table(result.stdout)
+    shutil.rmtree(tmp_path / "local" / "new" / "train.beam")
     local = _files(tmp_path / "local" / "new")
     assert len(local) == 4
     for name in ("one", "two"):
@@ -86,6 +90,22 @@ def test_failure_is_one_line(tmp_path, vocab_file, arguments):
     assert last.startswith(f"error: {text}: got byte 0xe9 at offset 16")
     assert last.endswith("expected UTF-8 text")
     assert sorted(os.listdir(tmp_path)) == ["text"]
+
+
+def test_folder_of_others(tmp_path, text_file, vocab_file):
+    folder = tmp_path / "train.beam"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    result = _run(
+        f"--input_file={text_file}",
+        f"--vocab_file={vocab_file}",
+        f"--output_file={tmp_path}/train",
+        "--runner=DirectRunner",
+    )
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {folder}: got a folder of other files")
+    assert os.listdir(folder) == ["notes.txt"]
 
 
 def test_unknown_runner(tmp_path, text_file, vocab_file):

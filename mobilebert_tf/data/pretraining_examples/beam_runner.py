@@ -31,6 +31,11 @@ _RECORD_BYTES_PER_TEXT_BYTE = 2
 _COPY_BYTES = 2**20
 # In what is counted: the text, or else the name of a data set.
 _TEXT = "text"
+
+# Files in the folder.
+_COUNTS = "counts.json"
+_PART = re.compile("[0-9a-f]{32}")
+
 _UNCOMPRESSED = filesystem.CompressionTypes.UNCOMPRESSED
 _PAIR = tuple[typing.Any, typing.Any]
 
@@ -60,10 +65,10 @@ def run(
 
     Raises:
         OSError: if the pipeline fails, with the message of what failed.
-        ValueError: if an option is wrong, there is no text, or fewer
-            instances than shards.
+        ValueError: if an option is wrong, there is no text, fewer instances
+            than shards, or `folder` holds other files.
     """
-    filesystems.FileSystems.mkdirs(folder)
+    _prepare(folder)
     try:
         options = pipeline_options.PipelineOptions(list(arguments))
         pipeline = beam.Pipeline(options=options)
@@ -140,6 +145,21 @@ def make_shards(
         | "Join parts" >> beam.GroupByKey()
         | "Write shards" >> beam.MapTuple(_write_shard)
     )
+
+
+def _prepare(folder):
+    """Makes the folder, or takes over that of a pipeline that was killed."""
+    if not filesystems.FileSystems.exists(folder):
+        filesystems.FileSystems.mkdirs(folder)
+        return
+    pattern = filesystems.FileSystems.join(folder, "*")
+    for file in filesystems.FileSystems.match([pattern])[0].metadata_list:
+        _, name = filesystems.FileSystems.split(file.path)
+        if name != _COUNTS and not _PART.fullmatch(name):
+            raise ValueError(
+                f"{folder}: got a folder of other files, expected none: "
+                "intermediate results go there"
+            )
 
 
 def _num_buckets(job):
@@ -244,14 +264,14 @@ def _copy(source, target):
 
 
 def _write_counts(counts, folder):
-    path = filesystems.FileSystems.join(folder, "counts.json")
+    path = filesystems.FileSystems.join(folder, _COUNTS)
     with _create(path) as stream:
         stream.write(json.dumps(counts).encode())
 
 
 def _read_counts(folder):
     """Returns the counts by data set and name."""
-    path = filesystems.FileSystems.join(folder, "counts.json")
+    path = filesystems.FileSystems.join(folder, _COUNTS)
     with filesystems.FileSystems.open(path) as stream:
         counts = json.loads(stream.read())
     result = collections.defaultdict(collections.Counter)
