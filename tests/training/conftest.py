@@ -6,6 +6,7 @@ import random
 import types
 
 import pytest
+import tf_keras
 
 from mobilebert_tf import experiment_builder
 from mobilebert_tf import experiments
@@ -25,6 +26,13 @@ _SIZES = dict(
     num_attention_heads=2,
     max_position_embeddings=32,
 )
+
+
+@pytest.fixture(autouse=True)
+def _float32():
+    """A run sets the precision of the process; the next test has its own."""
+    yield
+    tf_keras.mixed_precision.set_global_policy("float32")
 
 
 @pytest.fixture(scope="session", name="workspace")
