@@ -221,3 +221,48 @@ def test_initial_weights():
             # Cut at two deviations, a normal distribution keeps 0.880 of one.
             tolerance = 0.05 if values.size > 1000 else 0.2
             assert values.std() == pytest.approx(0.044, rel=tolerance)
+
+
+def test_read_positions_are_rows_of_the_last_block():
+    config = small_networks.CONFIGS["mobilebert"]
+    encoder = _make(config)
+    inputs = small_networks.make_inputs(config)
+    positions = np.array([[1, 3], [2, 2], [4, 0], [9, 1]])
+    whole = encoder(inputs)
+    outputs = encoder(inputs, read_positions=positions)
+    rows = np.pad(positions, [[0, 0], [1, 0]])
+    small_networks.assert_close(
+        outputs["sequence_output"],
+        tf.gather(whole["sequence_output"], positions, batch_dims=1),
+        1e-5,
+    )
+    small_networks.assert_close(
+        outputs["pooled_output"], whole["pooled_output"], 1e-5
+    )
+    small_networks.assert_close(
+        outputs["encoder_outputs"][-1],
+        tf.gather(whole["encoder_outputs"][-1], rows, batch_dims=1),
+        1e-5,
+    )
+    small_networks.assert_close(
+        outputs["attention_scores"][-1],
+        tf.gather(
+            whole["attention_scores"][-1],
+            np.tile(rows[:, np.newaxis], [1, config.num_attention_heads, 1]),
+            batch_dims=2,
+        ),
+        1e-5,
+    )
+    np.testing.assert_array_equal(
+        outputs["encoder_outputs"][-2], whole["encoder_outputs"][-2]
+    )
+
+
+def test_read_positions_need_the_last_block():
+    config = small_networks.CONFIGS["mobilebert"]
+    with pytest.raises(ValueError, match="read_positions: .*num_blocks=1"):
+        _make(config)(
+            small_networks.make_inputs(config),
+            num_blocks=1,
+            read_positions=np.zeros([4, 1], np.int32),
+        )

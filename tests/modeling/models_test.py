@@ -43,6 +43,43 @@ def test_pretraining_outputs(name):
     assert model(inputs)["masked_lm_logits"].shape == [4, 10, 40]
 
 
+def _join(gradients):
+    return np.concatenate(
+        [
+            np.ravel(tf.convert_to_tensor(gradient))
+            for gradient in gradients
+            if gradient is not None
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", small_networks.CONFIGS)
+def test_logits_only(name):
+    """The same logits and gradients; the last block where they are read."""
+    config = small_networks.CONFIGS[name]
+    model = _make(models.MobileBertForPreTraining(config))
+    inputs = {
+        **small_networks.make_inputs(config),
+        "masked_lm_positions": np.array([[1, 3], [2, 2], [4, 0], [9, 1]]),
+    }
+    results = []
+    for logits_only in (False, True):
+        with tf.GradientTape() as tape:
+            outputs = model(inputs, logits_only=logits_only)
+            loss = sum(
+                tf.reduce_sum(tf.nn.log_softmax(outputs[logits])[..., 1])
+                for logits in ("masked_lm_logits", "next_sentence_logits")
+            )
+        gradients = tape.gradient(loss, model.trainable_variables)
+        results.append((outputs, gradients))
+    (whole, expected), (logits, actual) = results
+    assert logits.keys() == {"masked_lm_logits", "next_sentence_logits"}
+    for key in logits:
+        small_networks.assert_close(logits[key], whole[key], 1e-5)
+    # All together: the gradient of a key's bias is rounding alone.
+    small_networks.assert_close(_join(actual), _join(expected), 1e-5)
+
+
 def test_word_table_counts_and_trains_once():
     """The head's tied columns are the encoder's table."""
     config = small_networks.CONFIGS["mobilebert"]

@@ -347,6 +347,37 @@ def test_distillation_loss(teacher, inputs):
     )
 
 
+def test_a_teacher_in_integers(teacher, inputs):
+    """Another loss, by less than 1 %; the teacher's floats are kept."""
+    losses = {}
+    for precision in ("float32", "int8", "float32"):
+        task, model = _make(
+            teacher,
+            "pretraining",
+            strategy="none",
+            distillation=dict(teacher_precision=precision),
+        )
+        loss, terms = _loss(task, model, inputs)
+        losses.setdefault(precision, (loss, terms["distillation_loss"]))
+    assert (loss, terms["distillation_loss"]) == losses["float32"]
+    assert losses["int8"] != losses["float32"]
+    assert losses["int8"][0] == pytest.approx(losses["float32"][0], rel=0.01)
+    assert losses["int8"][1] == pytest.approx(losses["float32"][1], rel=0.03)
+
+
+def test_a_teacher_of_feature_maps_stays_in_floats(teacher, inputs):
+    losses = []
+    for precision in ("float32", "int8"):
+        task, model = _make(
+            teacher,
+            "pretraining",
+            strategy="auxiliary",
+            distillation=dict(teacher_precision=precision),
+        )
+        losses.append(_loss(task, model, inputs)[0])
+    assert losses[0] == losses[1]
+
+
 def test_a_ratio_of_1_needs_no_teacher(teacher, inputs):
     task, model = _make(
         teacher,
