@@ -589,6 +589,101 @@ def test_auxiliary_transfer_from_a_deeper_teacher(workspace, deep_teacher_dir):
     )
 
 
+def _plan(monkeypatch, workspace, folder, **overrides):
+    """Returns what a run hands to the training loop, without training."""
+    plan = {}
+
+    def run_stages(
+        params, stages, make_task, make_optimizer_config, model_dir, evaluate
+    ):
+        plan.update(
+            stages={stage.name: stage for stage in stages},
+            make_task=make_task,
+            make_optimizer_config=make_optimizer_config,
+        )
+        return {}
+
+    monkeypatch.setattr(training, "run_stages", run_stages)
+    params = conftest.pretraining_params(
+        workspace,
+        workspace.student,
+        4,
+        **{"task.validation_data.input_path": "", **overrides},
+    )
+    pretraining.run(params, folder, train=True)
+    return plan
+
+
+@pytest.mark.parametrize("defective, expected", [(False, 0.3), (True, 0.01)])
+def test_official_weight_decay(
+    monkeypatch, workspace, deep_teacher_dir, tmp_path, defective, expected
+):
+    """Defect 4.2.4: what is asked for is never passed on."""
+    decay = "optimizer_config.optimizer.lamb.weight_decay_rate"
+    plan = _plan(
+        monkeypatch,
+        workspace,
+        str(tmp_path / "run"),
+        **{
+            "task.teacher_dir": deep_teacher_dir,
+            "task.knowledge_transfer.layer_mapping": "explicit",
+            "task.knowledge_transfer.teacher_layers": [0, 1],
+            f"task.knowledge_transfer.{decay}": 0.3,
+            f"trainer.{decay}": 0.3,
+            "task.official_defects.fixed_weight_decay": defective,
+        },
+    )
+    assert len(plan["stages"]) == 3
+    for stage in plan["stages"].values():
+        config = plan["make_optimizer_config"](stage)
+        assert config.optimizer.get().weight_decay_rate == expected
+
+
+@pytest.mark.parametrize("defective", [False, True])
+@pytest.mark.parametrize("strategy", ["none", "auxiliary"])
+def test_official_teacher_of_distillation_alone(
+    monkeypatch, workspace, deep_teacher_dir, tmp_path, strategy, defective
+):
+    """Defect 4.2.5: without transfer it is never loaded."""
+    plan = _plan(
+        monkeypatch,
+        workspace,
+        str(tmp_path / "run"),
+        **{
+            "task.teacher_dir": deep_teacher_dir,
+            "task.knowledge_transfer.strategy": strategy,
+            "task.knowledge_transfer.layer_mapping": "explicit",
+            "task.knowledge_transfer.teacher_layers": [0, 1],
+            "task.official_defects.random_teacher_without_transfer": defective,
+        },
+    )
+    (stage,) = plan["stages"].values()
+    used = plan["make_task"](stage, 0).teacher.get_weights()
+    given = model_directory.load(deep_teacher_dir).model.get_weights()
+    same = all(np.array_equal(a, b) for a, b in zip(used, given, strict=True))
+    assert same == (not defective or strategy != "none")
+
+
+def test_two_lengths_take_one_course_of_the_rate(
+    monkeypatch, workspace, tmp_path
+):
+    plan = _plan(
+        monkeypatch,
+        workspace,
+        str(tmp_path / "run"),
+        **{
+            "task.first_train_steps": 6,
+            "task.first_train_data.input_path": workspace.short_records,
+            "task.first_train_data.max_seq_length": conftest.SHORT_LENGTH,
+            "task.first_train_data.max_predictions_per_seq": 4,
+        },
+    )
+    assert list(plan["stages"]) == ["first", "pretraining"]
+    for stage in plan["stages"].values():
+        config = plan["make_optimizer_config"](stage)
+        assert config.learning_rate.get().decay_steps == 10
+
+
 @pytest.mark.parametrize(
     "transfer, message",
     [
