@@ -15,6 +15,7 @@ remote TPU hosts need token records.
 import dataclasses
 import functools
 import itertools
+import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -150,15 +151,14 @@ class PairStream:
         )
 
     def _plan(self, corpus, epoch, block, copy):
-        seed = int(self._rng(epoch, block).integers(1 << 62))
+        key = f"{self._options.seed}/{epoch}/{block}/{copy}"
         return np.concatenate(
             list(
                 sentence_pairs.plan(
                     corpus,
                     self._options.max_seq_length - _SPECIAL_TOKENS_PER_PAIR,
                     self._options.short_seq_prob,
-                    seed,
-                    copy,
+                    random.Random(key),
                 )
             )
         )
