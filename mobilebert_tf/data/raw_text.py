@@ -151,14 +151,14 @@ class PairStream:
         )
 
     def _plan(self, corpus, epoch, block, copy):
-        key = f"{self._options.seed}/{epoch}/{block}/{copy}"
+        seed = int(self._rng(epoch, block, copy).integers(1 << 62))
         return np.concatenate(
             list(
                 sentence_pairs.plan(
                     corpus,
                     self._options.max_seq_length - _SPECIAL_TOKENS_PER_PAIR,
                     self._options.short_seq_prob,
-                    random.Random(key),
+                    random.Random(seed),
                 )
             )
         )

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import pytest
 import small_networks
 
 from benchmarks import transfer_stages
 from mobilebert_tf.modeling import models
 
 
+@pytest.mark.slow
 def test_steps_of_both_stages_run_by_turns():
     student, teacher_config = (
         dataclasses.replace(

@@ -51,9 +51,7 @@ def test_integers_are_multiplied_exactly():
     model = _make(kernel, bias)
     dense.set_precision(model, dense.INT8)
     # Float32 holds integers to 2^24, more than these sums.
-    np.testing.assert_allclose(
-        model(inputs), inputs @ kernel + bias, rtol=1e-6
-    )
+    np.testing.assert_allclose(model(inputs), inputs @ kernel + bias, rtol=1e-6)
 
 
 def test_error_of_rounding_is_within_its_bound():

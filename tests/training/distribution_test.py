@@ -233,6 +233,7 @@ def test_two_workers_compute_what_one_does(workspace, teacher_dir, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_bfloat16_distils_like_float32(workspace, teacher_dir, tmp_path):
     losses = {}
     for precision in ("float32", "bfloat16"):

@@ -153,6 +153,7 @@ def test_transfer_starts_from_the_teachers_parts(student_dir, teacher_dir):
         np.testing.assert_array_equal(student[name], teacher[name], name)
 
 
+@pytest.mark.slow
 def test_transfer_lowers_the_block_losses(workspace, teacher_dir):
     folder = str(workspace.folder / "transfer_only")
     params = conftest.pretraining_params(
@@ -380,6 +381,7 @@ def test_nan_inside_a_loop_stops_before_it_is_saved(workspace, monkeypatch):
     assert [row["step"] for row in training_log.read_metrics(folder)] == [4]
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_not_saved(workspace):
     """An update may be too large though all that led to it is finite."""
     folder = str(workspace.folder / "diverged")
