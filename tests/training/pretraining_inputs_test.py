@@ -28,7 +28,7 @@ def _inputs(workspace, tmp_path_factory):
     rng = random.Random(6)
     documents = [
         [
-            " ".join(rng.choices(workspace.words, k=rng.randint(4, 9)))
+            " ".join(rng.choices(workspace.words, k=rng.randint(4, 9))) + "."
             for _ in range(12)
         ]
         for _ in range(20)
@@ -45,7 +45,9 @@ def _inputs(workspace, tmp_path_factory):
     }
 
 
-def _make(workspace, inputs, path_of, start_batch=0, **fields):
+def _make(
+    workspace, inputs, path_of, start_batch=0, input_context=None, **fields
+):
     data = experiments.PretrainingDataConfig(
         data_format=path_of,
         input_path=inputs[path_of],
@@ -57,7 +59,9 @@ def _make(workspace, inputs, path_of, start_batch=0, **fields):
     model = experiments.ModelConfig(vocab_file=workspace.vocab_file)
     with open(workspace.vocab_file) as stream:
         vocab_size = len(stream.readlines())
-    return pretraining_inputs.make_dataset(data, model, vocab_size, start_batch)
+    return pretraining_inputs.make_dataset(
+        data, model, vocab_size, start_batch, input_context
+    )
 
 
 @pytest.mark.parametrize("is_training", [True, False])
@@ -96,6 +100,49 @@ def test_strategy_and_resume(workspace, inputs, data_format):
 
 
 @pytest.mark.parametrize("data_format", ["tokens", "text"])
+def test_workers_share_a_batch(workspace, inputs, data_format):
+    whole = next(iter(_make(workspace, inputs, data_format)))
+    parts = [
+        next(
+            iter(
+                _make(
+                    workspace,
+                    inputs,
+                    data_format,
+                    input_context=tf.distribute.InputContext(2, worker, 2),
+                )
+            )
+        )
+        for worker in range(2)
+    ]
+    for name, value in whole.items():
+        together = np.concatenate([part[name] for part in parts])
+        np.testing.assert_array_equal(together, value, name)
+
+
+def test_later_damage_is_named(workspace, inputs, tmp_path):
+    path = str(tmp_path / "tokens")
+    records = [
+        record.numpy() for record in tf.data.TFRecordDataset(inputs["tokens"])
+    ]
+    example = tf.train.Example.FromString(records[20])
+    example.features.feature["input_ids"].int64_list.value.append(1)
+    records[20] = example.SerializeToString()
+    with tf.io.TFRecordWriter(path) as writer:
+        for record in records:
+            writer.write(record)
+    data = experiments.PretrainingDataConfig(
+        data_format="tokens", input_path=path, max_seq_length=_LENGTH
+    )
+    message = f"{path}: record 20: input_ids: got length 25, expected 24"
+    with (
+        pytest.raises(ValueError, match=message),
+        pretraining_inputs.named_damage(data, 1000),
+    ):
+        list(_make(workspace, {"tokens": path}, "tokens", is_training=False))
+
+
+@pytest.mark.parametrize("data_format", ["tokens", "text"])
 def test_evaluation_is_the_same_each_time(workspace, inputs, data_format):
     dataset = _make(workspace, inputs, data_format, is_training=False)
     first, second = list(dataset), list(dataset)
@@ -131,22 +178,18 @@ def test_wrong_input_is_named(workspace, inputs, path_of, fields, message):
         _make(workspace, inputs, path_of, **fields)
 
 
+def test_a_run_from_raw_text(workspace, inputs, tmp_path):
+    folder = str(tmp_path / "model")
+    pretraining.run(_params(workspace, inputs, 2), folder, train=True)
+    losses = _losses(folder)
+    assert sorted(losses) == [1, 2]
+    assert all(0 < loss < 20 for loss in losses.values())
+
+
+@pytest.mark.slow
 def test_a_run_from_raw_text_resumes(workspace, inputs, tmp_path):
     """After its first step a run goes on to the same loss."""
-    params = conftest.pretraining_params(
-        workspace,
-        workspace.student,
-        train_steps=3,
-        **{
-            "task.train_data.input_path": inputs["text"],
-            "task.train_data.data_format": "text",
-            "task.train_data.masking.strategy": "whole_word",
-            "task.validation_data.input_path": "",
-            "trainer.steps_per_loop": 1,
-            "trainer.checkpoint_interval": 1,
-            "trainer.max_to_keep": 5,
-        },
-    )
+    params = _params(workspace, inputs, 3)
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
     pretraining.run(params, whole, train=True)
     shutil.copytree(whole, killed)
@@ -179,6 +222,25 @@ def test_evaluation_on_raw_text_needs_the_folder_alone(
     evaluated = pretraining.run(params, folder, train=False)
     assert evaluated["masked_lm_loss"] == pytest.approx(
         trained["masked_lm_loss"], rel=1e-5
+    )
+
+
+def _params(workspace, inputs, train_steps):
+    """A run from raw text that logs and saves every step."""
+    return conftest.pretraining_params(
+        workspace,
+        workspace.student,
+        train_steps=train_steps,
+        **{
+            "task.train_data.input_path": inputs["text"],
+            "task.train_data.data_format": "text",
+            "task.train_data.masking.strategy": "whole_word",
+            "task.validation_data.input_path": "",
+            "trainer.steps_per_loop": 1,
+            "trainer.checkpoint_interval": 1,
+            "trainer.max_to_keep": 5,
+            "trainer.optimizer_config.warmup.linear.warmup_steps": 1,
+        },
     )
 
 
