@@ -159,19 +159,22 @@ def straightforward_loss(inputs, outputs, taught) -> tf.Tensor:
 
 def task_loss(inputs, outputs, taught) -> tf.Tensor:
     """The loss of PretrainingTask: less by (1 - ratio) times the entropy."""
-    loss, terms = tasks.pretraining_loss(inputs, outputs)
+    terms = tasks.pretraining_terms(inputs, outputs)
+    masked_lm, next_sentence = (
+        terms[name][0] for name in ("masked_lm_loss", "next_sentence_loss")
+    )
     divergence = tasks.losses.pretraining_distillation(
         taught["masked_lm_logits"],
         outputs["masked_lm_logits"],
         inputs["masked_lm_weights"],
     )
-    return loss + (1.0 - _RATIO) * (divergence - terms["masked_lm_loss"][0])
+    return _RATIO * masked_lm + (1.0 - _RATIO) * divergence + next_sentence
 
 
-def mean_entropy(logits: tf.Tensor) -> float:
+def mean_entropy(logits: np.ndarray) -> float:
     """Returns the mean entropy of softmax(logits [B, P, V])."""
-    logits = logits.numpy().astype(np.float64)
-    logits -= logits.max(axis=-1, keepdims=True)
+    logits = np.asarray(logits, np.float64)
+    logits = logits - logits.max(axis=-1, keepdims=True)
     log_probabilities = logits - np.log(
         np.exp(logits).sum(axis=-1, keepdims=True)
     )
