@@ -46,25 +46,6 @@ from mobilebert_tf.modeling import heads
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import pretraining as tasks
 
-_REPORT_FILE = flags.DEFINE_string(
-    "report_file", None, "JSON file for the figures."
-)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Sequences per step.")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Steps of each form.")
-_BLOCKS = flags.DEFINE_integer("num_blocks", 24, "Of both networks.")
-_MEASURES = flags.DEFINE_boolean(
-    "measures", True, "Time what each measure brings alone."
-)
-_MEMORY = flags.DEFINE_boolean(
-    "memory", True, "Measure the peak memory at memory_batch_size."
-)
-_MEMORY_BATCH_SIZE = flags.DEFINE_integer(
-    "memory_batch_size", 32, "Sequences per step where memory is measured."
-)
-_MEMORY_OF = flags.DEFINE_string(
-    "memory_of", "", "Run one step of this form and print its peak memory."
-)
-
 MIN_FLOAT32_GAIN = 1.2
 MAX_FLOAT32_ERROR = 1e-4
 MAX_GRADIENT_ERROR = 1e-3
@@ -492,14 +473,16 @@ def _print(report):
 
 def _make_networks():
     return Networks(
-        config_lib.mobilebert(num_hidden_layers=_BLOCKS.value),
-        config_lib.ib_bert_large(num_hidden_layers=_BLOCKS.value),
+        config_lib.mobilebert(num_hidden_layers=flags.FLAGS.num_blocks),
+        config_lib.ib_bert_large(num_hidden_layers=flags.FLAGS.num_blocks),
     )
 
 
 def _run_for_memory(name):
     networks = _make_networks()
-    inputs = make_inputs(networks.config.vocab_size, _MEMORY_BATCH_SIZE.value)
+    inputs = make_inputs(
+        networks.config.vocab_size, flags.FLAGS.memory_batch_size
+    )
     precision = dense.INT8 if name == _INT8 else dense.FLOAT32
     form = Form() if name == _STRAIGHTFORWARD else None
     step = Step(networks, inputs).trace(precision, form)
@@ -512,32 +495,60 @@ def _run_for_memory(name):
 
 def main(argv):
     del argv
-    if _MEMORY_OF.value:
-        _run_for_memory(_MEMORY_OF.value)
+    if flags.FLAGS.memory_of:
+        _run_for_memory(flags.FLAGS.memory_of)
         return
-    if _REPORT_FILE.value:
-        files.require_writable_file(_REPORT_FILE.value, "report_file")
-    report = {"batch_size": _BATCH_SIZE.value, "num_blocks": _BLOCKS.value}
-    if _MEMORY.value:
-        report["memory_batch_size"] = _MEMORY_BATCH_SIZE.value
+    if flags.FLAGS.report_file:
+        files.require_writable_file(flags.FLAGS.report_file, "report_file")
+    report = {
+        "batch_size": flags.FLAGS.batch_size,
+        "num_blocks": flags.FLAGS.num_blocks,
+    }
+    if flags.FLAGS.memory:
+        report["memory_batch_size"] = flags.FLAGS.memory_batch_size
         report["peak_bytes"] = {
-            name: peak_bytes(name, _MEMORY_BATCH_SIZE.value, _BLOCKS.value)
+            name: peak_bytes(
+                name, flags.FLAGS.memory_batch_size, flags.FLAGS.num_blocks
+            )
             for name in (_STRAIGHTFORWARD, _FLOAT32, _INT8)
         }
     networks = _make_networks()
-    inputs = make_inputs(networks.config.vocab_size, _BATCH_SIZE.value)
-    report["steps"] = measure_steps(networks, inputs, _ROUNDS.value)
-    if _MEASURES.value:
-        report["measures"] = measure_measures(networks, inputs, _ROUNDS.value)
+    inputs = make_inputs(networks.config.vocab_size, flags.FLAGS.batch_size)
+    report["steps"] = measure_steps(networks, inputs, flags.FLAGS.rounds)
+    if flags.FLAGS.measures:
+        report["measures"] = measure_measures(
+            networks, inputs, flags.FLAGS.rounds
+        )
     missed = report["missed"] = missed_bars(report)
-    if _REPORT_FILE.value:
+    if flags.FLAGS.report_file:
         files.write_text(
-            _REPORT_FILE.value, json.dumps(report, indent=2) + "\n"
+            flags.FLAGS.report_file, json.dumps(report, indent=2) + "\n"
         )
     _print(report)
     if missed:
         raise ValueError("; ".join(missed))
 
 
+# Not at import: benchmarks share names of flags.
+def _define_flags():
+    flags.DEFINE_string("report_file", None, "JSON file for the figures.")
+    flags.DEFINE_integer("batch_size", 8, "Sequences per step.")
+    flags.DEFINE_integer("rounds", 5, "Steps of each form.")
+    flags.DEFINE_integer("num_blocks", 24, "Of both networks.")
+    flags.DEFINE_boolean(
+        "measures", True, "Time what each measure brings alone."
+    )
+    flags.DEFINE_boolean(
+        "memory", True, "Measure the peak memory at memory_batch_size."
+    )
+    flags.DEFINE_integer(
+        "memory_batch_size", 32, "Sequences per step where memory is measured."
+    )
+    flags.DEFINE_string(
+        "memory_of", "", "Run one step of this form and print its peak memory."
+    )
+
+
 if __name__ == "__main__":
+    _define_flags()
     cli.run(main)
