@@ -208,7 +208,7 @@ def test_evaluation_on_raw_text_needs_the_folder_alone(
     params = conftest.pretraining_params(
         workspace,
         workspace.student,
-        train_steps=2,
+        train_steps=3,
         **{
             "task.train_data.input_path": inputs["tokens"],
             "task.train_data.data_format": "tokens",
