@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras
 from official.modeling import optimization
-from official.modeling.optimization import lamb
 from official.modeling.optimization import legacy_adamw
 
+from mobilebert_tf.distillation import fused_lamb
 from mobilebert_tf.distillation import schedule
 
 # A replica's copy of a variable is named after the variable.
@@ -94,7 +94,7 @@ class _Rated:
         return {**(apply_state or {}), key: {**coefficients, **scaled}}
 
 
-class RatedLamb(_Rated, lamb.LAMB):
+class RatedLamb(_Rated, fused_lamb.FusedLamb):
     """The Garden's LAMB with rates per variable."""
 
 
@@ -121,8 +121,8 @@ def build(
 ) -> tf_keras.optimizers.legacy.Optimizer:
     """Returns the optimizer of a stage.
 
-    Where all that is trained has the plain rate it is the Garden's own, else
-    one with `set_rates`.
+    LAMB, and what has rates per block, has `set_rates`; else it is the
+    Garden's own.
 
     Raises:
         ValueError: if the optimizer has no rates per variable and the stage
@@ -135,9 +135,10 @@ def build(
         rate = StageSchedule(
             rate, stage.optimizer_offset, stage.num_steps if official else None
         )
-    if stage.block_rates is None or not _has_rates(stage):
-        return factory.build_optimizer(rate)
     kind = config.optimizer.type
+    has_rates = stage.block_rates is not None and _has_rates(stage)
+    if not has_rates and kind != "lamb":
+        return factory.build_optimizer(rate)
     if kind not in _RATED:
         raise ValueError(
             "task.knowledge_transfer.optimizer_config.optimizer.type: expected "
