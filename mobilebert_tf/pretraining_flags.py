@@ -18,6 +18,8 @@ from official.core import config_definitions
 
 from mobilebert_tf import experiment_flags
 from mobilebert_tf import experiments
+from mobilebert_tf.data import dynamic_masking
+from mobilebert_tf.tasks import pretraining_inputs
 
 FLAGS = flags.FLAGS
 
@@ -26,6 +28,9 @@ _OPTIMIZERS = (
     experiment_flags.OPTIMIZER,
     f"{_TRANSFER}.optimizer_config",
 )
+# Fields that tell how files are read, whatever they are read for.
+_OF_THE_FILES = ("input_path", "data_format", "masking", "text")
+_TRAINING_DATA = ("task.train_data", "task.first_train_data")
 # The official script's default of --max_eval_steps.
 _EVAL_STEPS = 100
 
@@ -45,6 +50,26 @@ TABLE = {
     ),
     "eval_input_file": experiment_flags.Field(
         str, "task.validation_data.input_path", "Files or globs, with commas."
+    ),
+    "data_format": experiment_flags.Field(
+        pretraining_inputs.FORMATS,
+        " ".join(f"{data}.data_format" for data in _TRAINING_DATA),
+        "What training files hold: masked examples, tokens or raw text.",
+    ),
+    "eval_data_format": experiment_flags.Field(
+        pretraining_inputs.FORMATS,
+        "task.validation_data.data_format",
+        "What --eval_input_file holds.",
+    ),
+    "masking": experiment_flags.Field(
+        dynamic_masking.STRATEGIES,
+        " ".join(f"{data}.masking.strategy" for data in _TRAINING_DATA),
+        "Masking of tokens and raw text while training.",
+    ),
+    "masked_lm_prob": experiment_flags.Field(
+        float,
+        " ".join(f"{data}.masking.masked_lm_prob" for data in _TRAINING_DATA),
+        "Share of tokens masked there.",
     ),
     "max_seq_length": experiment_flags.Field(
         int, "task.train_data.max_seq_length", "Tokens."
@@ -206,7 +231,8 @@ def build(
         )
     if flag_values["do_eval"].value and not task.validation_data.input_path:
         logging.info("no --eval_input_file: evaluation is on --input_file")
-        task.validation_data.input_path = task.train_data.input_path
+        for name in _OF_THE_FILES:
+            setattr(task.validation_data, name, getattr(task.train_data, name))
         if flag_values["max_eval_steps"].value is None:
             params.trainer.validation_steps = _EVAL_STEPS
     return params

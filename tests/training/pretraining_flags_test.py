@@ -55,6 +55,12 @@ def _get(params, key):
             9,
             "task.first_train_data.max_predictions_per_seq",
         ),
+        ("data_format", "text", "task.train_data.data_format"),
+        ("data_format", "tokens", "task.first_train_data.data_format"),
+        ("eval_data_format", "tokens", "task.validation_data.data_format"),
+        ("masking", "span", "task.train_data.masking.strategy"),
+        ("masking", "whole_word", "task.first_train_data.masking.strategy"),
+        ("masked_lm_prob", 0.2, "task.train_data.masking.masked_lm_prob"),
         ("first_input_file", "d", "task.first_train_data.input_path"),
         ("first_max_seq_length", 64, "task.first_train_data.max_seq_length"),
         (
@@ -211,6 +217,19 @@ def test_evaluation_without_its_own_data_is_on_the_training_data():
     params = _build("--input_file=t", "--do_eval", "--eval_input_file=e")
     assert params.task.validation_data.input_path == "e"
     assert params.trainer.validation_steps == -1
+
+
+def test_evaluation_on_the_training_files_reads_them_alike():
+    params = _build(
+        "--input_file=t",
+        "--do_eval",
+        "--data_format=text",
+        "--masking=span",
+        "--params_override=task.train_data.text.input_format=book",
+    )
+    data = params.task.validation_data
+    assert (data.data_format, data.masking.strategy) == ("text", "span")
+    assert data.text.input_format == "book"
 
 
 @pytest.mark.parametrize(
