@@ -18,6 +18,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from mobilebert_tf import wordpiece
+from mobilebert_tf.data import sharding
 
 TOKEN = "token"
 WHOLE_WORD = "whole_word"
@@ -260,22 +261,31 @@ def apply(
     masker: DynamicMasker,
     batch_size: int,
     start_batch: int = 0,
+    input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
-    """Masks a stream of batches.
+    """Masks this worker's rows of a stream of global batches.
 
     Args:
         batches: see `DynamicMasker.mask`; only the last may be smaller.
         masker: masks them.
         batch_size: B.
         start_batch: number of the first batch in the whole stream.
+        input_context: see `sharding.take_rows`; None keeps all rows.
 
     Returns:
         The masked batches, prefetched.
     """
+
+    def with_indices(number, batch):
+        rows = tf.shape(batch["input_word_ids"])[0]
+        indices = number * batch_size + tf.range(tf.cast(rows, tf.int64))
+        return indices, batch
+
+    numbered = batches.enumerate(start_batch).map(with_indices)
     return (
-        batches.enumerate(start_batch)
+        sharding.take_rows(numbered, batch_size, input_context)
         .map(
-            lambda number, batch: masker.mask(batch, number * batch_size),
+            lambda indices, batch: masker.mask(batch, indices[0]),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )

@@ -11,7 +11,6 @@ from mobilebert_tf import tokenization
 from mobilebert_tf.data import dynamic_masking
 from mobilebert_tf.data import pretraining
 from mobilebert_tf.data import raw_text
-from mobilebert_tf.data import sharding
 from mobilebert_tf.data import token_records
 
 EXAMPLES = "examples"
@@ -101,10 +100,9 @@ def make_dataset(
             text_format=data.text.input_format,
             **stream,
         )
-    masked = dynamic_masking.apply(
-        batches, masker, data.global_batch_size, start_batch
+    return dynamic_masking.apply(
+        batches, masker, data.global_batch_size, start_batch, input_context
     )
-    return sharding.take_rows(masked, data.global_batch_size, input_context)
 
 
 def named_damage(
