@@ -43,12 +43,12 @@ from mobilebert_tf import cli
 from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import text_table
-from mobilebert_tf.distillation import optimizers
 from mobilebert_tf.distillation import schedule
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import dense
 from mobilebert_tf.modeling import heads
 from mobilebert_tf.modeling import models
+from mobilebert_tf.optimization import optimizers
 from mobilebert_tf.tasks import pretraining as tasks
 
 MIN_FLOAT32_GAIN = 1.2

@@ -38,7 +38,6 @@ _REQUIRED = (
 )
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_CONFIGS = os.path.join(_ROOT, "configs")
 _STRATEGY = "task.knowledge_transfer.strategy"
 _ATTENTION = "task.knowledge_transfer.attention_factor"
 
@@ -81,7 +80,7 @@ def commands(
         sys.executable,
         "-m",
         "mobilebert_tf.run_pretraining",
-        f"--config_file={_CONFIGS}/distillation/books_miniature.yaml",
+        "--config_file=configs/distillation/books_miniature.yaml",
         f"--vocab_file={paths['vocab_file']}",
         f"--input_file={paths['input_file']}",
         f"--eval_input_file={paths['eval_input_file']}",
@@ -95,7 +94,7 @@ def commands(
         sys.executable,
         "-m",
         "mobilebert_tf.run_classifier",
-        f"--config_file={_CONFIGS}/glue/books_miniature_sst2.yaml",
+        "--config_file=configs/glue/books_miniature_sst2.yaml",
         f"--data_dir={paths['sst2_dir']}",
         f"--init_checkpoint={student}",
         f"--params_override=task.seed={seed},task.train_data.seed={seed}",
@@ -125,9 +124,11 @@ def table(runs: list[dict]) -> list[tuple[str, ...]]:
 
 def _spread(values):
     mean = statistics.mean(values)
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    if len(values) == 1:
+        return f"{mean:.4f}"
     return (
-        f"{mean:.4f} ± {deviation:.4f} ({min(values):.4f} to {max(values):.4f})"
+        f"{mean:.4f} ± {statistics.stdev(values):.4f} "
+        f"({min(values):.4f} to {max(values):.4f})"
     )
 
 
@@ -136,23 +137,35 @@ def _run(arm, seed, paths, cores):
     name = f"{list(ARMS).index(arm)}_seed_{seed}"
     folder = os.path.join(paths["output_dir"], name)
     result = os.path.join(folder, "result.json")
-    if not os.path.exists(result):
-        core = cores.get()
-        try:
-            _train(arm, seed, paths, folder, core)
-        finally:
-            cores.put(core)
-        metrics = {"arm": arm, "seed": seed}
-        for part, metric in (
-            ("student", "masked_lm_accuracy"),
-            ("sst2", "accuracy"),
-        ):
-            rows = training_log.read_metrics(os.path.join(folder, part))
-            last = [row for row in rows if row["kind"] == "validation"][-1]
-            metrics[metric] = last[metric]
-        files.write_text(result, json.dumps(metrics) + "\n")
-    with open(result, encoding="utf-8") as stream:
-        return json.load(stream)
+    run = {
+        "arm": arm,
+        "seed": seed,
+        "commands": [
+            command[1:] for command in commands(arm, seed, paths, folder)
+        ],
+    }
+    if os.path.exists(result):
+        with open(result, encoding="utf-8") as stream:
+            before = json.load(stream)
+        if before["commands"] != run["commands"]:
+            raise ValueError(
+                f"{result} is of other commands; choose another --output_dir"
+            )
+        return before
+    core = cores.get()
+    try:
+        _train(arm, seed, paths, folder, core)
+    finally:
+        cores.put(core)
+    for part, metric in (
+        ("student", "masked_lm_accuracy"),
+        ("sst2", "accuracy"),
+    ):
+        rows = training_log.read_metrics(os.path.join(folder, part))
+        last = [row for row in rows if row["kind"] == "validation"][-1]
+        run[metric] = last[metric]
+    files.write_text(result, json.dumps(run) + "\n")
+    return run
 
 
 def _train(arm, seed, paths, folder, core):

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 
 import yaml
+from absl import logging
 from official.core import config_definitions
 
 from mobilebert_tf import files
@@ -26,6 +27,7 @@ _UNSUPPORTED = (
     "trainer.validation_summary_subdir",
     "trainer.preemption_on_demand_checkpoint",
     "trainer.optimizer_config.ema",
+    "task.knowledge_transfer.optimizer_config.ema",
     "runtime.enable_xla",
     "runtime.gpu_thread_mode",
     "runtime.dataset_num_private_threads",
@@ -44,7 +46,8 @@ _UNSUPPORTED = (
     "task.validation_data.is_training",
 )
 
-# What may differ when a run is continued: where files lie, and evaluation.
+# What may differ when a run is continued: where files lie, evaluation, and
+# how a batch is worked through.
 _MAY_CHANGE = (
     "task.init_checkpoint",
     "task.teacher_dir",
@@ -55,6 +58,17 @@ _MAY_CHANGE = (
     "task.first_train_data.input_path",
     "task.train_data.input_path",
     "task.validation_data",
+    "task.gradient_accumulation_steps",
+)
+# A place that may change, but not become one or cease to be.
+_THERE_OR_NOT = ("task.teacher_dir",)
+# These may change too, for a purpose: a rate that was too high, a longer run.
+# But not an optimizer's type: its state is in the checkpoint.
+_CHANGE_IS_LOGGED = (
+    "task.knowledge_transfer.optimizer_config",
+    "trainer.optimizer_config",
+    "trainer.train_steps",
+    "runtime.mixed_precision_dtype",
 )
 
 
@@ -98,30 +112,74 @@ def check_continues(
 ) -> None:
     """Checks that the run of `model_dir` can go on with `params`.
 
+    Changed rates, numbers of steps and precision are logged.
+
     Raises:
-        ValueError: if params.yaml there has another task: its checkpoints
-            would be continued with other data, stages or losses.
+        ValueError: if params.yaml there has another task or optimizer: its
+            checkpoints would be continued with other data, stages or losses.
     """
     path = os.path.join(model_dir, PARAMS_FILE)
     if not os.path.exists(path):
         return
-    before = files.read_yaml(path).get("task", {})
-    _compare(before, _plain(params)["task"], "task", path)
-
-
-def _compare(before, now, prefix, path):
-    for key in sorted(before.keys() | now.keys()):
-        name = f"{prefix}.{key}"
-        if name in _MAY_CHANGE:
+    before, now = _flat(files.read_yaml(path)), _flat(_plain(params))
+    # Types first: with another one the rest differs for its sake alone.
+    for name in sorted(
+        before | now, key=lambda name: (not _is_type(name), name)
+    ):
+        old, new = before.get(name), now.get(name)
+        if old == new:
             continue
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            _compare(old, new, name, path)
-        elif old != new:
-            raise ValueError(
-                f"{name} is {old} in {path}, this run has {new}; choose "
-                "another --model_dir"
-            )
+        if _is_below(name, _MAY_CHANGE):
+            if name not in _THERE_OR_NOT or bool(old) == bool(new):
+                continue
+        elif _is_below(name, _CHANGE_IS_LOGGED) and not _is_type(name):
+            logging.warning("%s was %s in %s, now %s", name, old, path, new)
+            continue
+        elif not _is_below(name, ("task", *_CHANGE_IS_LOGGED)):
+            continue
+        raise ValueError(
+            f"{name} is {old!r} in {path}, this run has {new!r}; choose "
+            "another --model_dir"
+        )
+
+
+def with_recorded_task(
+    params: config_definitions.ExperimentConfig, model_dir: str | None
+) -> config_definitions.ExperimentConfig:
+    """Returns a copy of `params` with the task that a run has recorded.
+
+    Args:
+        params: defaults.
+        model_dir: of the run; without a record there, nothing changes.
+
+    Raises:
+        ValueError: if the record is of another kind of task.
+    """
+    params = params.replace()
+    path = os.path.join(model_dir or "", PARAMS_FILE)
+    if os.path.exists(path):
+        task = files.read_yaml(path).get("task", {})
+        overrides.apply(params, {"task": task}, source=path)
+    return params
+
+
+def _flat(values, prefix=""):
+    """Returns {dotted key: value} of nested dicts."""
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _is_below(name, keys):
+    return any(name == key or name.startswith(f"{key}.") for key in keys)
+
+
+def _is_type(name):
+    return name.endswith(".type")
 
 
 def _get(params, key):

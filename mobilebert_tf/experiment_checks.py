@@ -4,6 +4,7 @@ import operator
 
 from mobilebert_tf import experiments
 from mobilebert_tf.modeling import dense
+from mobilebert_tf.tasks import pretraining_inputs
 
 STRATEGIES = ("progressive", "joint", "auxiliary", "none")
 LAYER_MAPPINGS = ("one_to_one", "every_k", "explicit")
@@ -18,6 +19,9 @@ _CHOICES = {
     "knowledge_transfer.loss_scale": LOSS_SCALES,
     "knowledge_transfer.phase_schedule": PHASE_SCHEDULES,
     "distillation.teacher_precision": dense.PRECISIONS,
+    "train_data.data_format": pretraining_inputs.FORMATS,
+    "first_train_data.data_format": pretraining_inputs.FORMATS,
+    "validation_data.data_format": pretraining_inputs.FORMATS,
 }
 
 # Key: least and greatest value, None for no bound.

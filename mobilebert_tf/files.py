@@ -54,11 +54,36 @@ def write_bytes(path: str, data: bytes) -> None:
             stream.write(data)
 
 
+def read_bytes(path: str) -> bytes:
+    """Returns the content of a file."""
+    with open(path, "rb") as stream:
+        return stream.read()
+
+
 def copy(source: str, target: str) -> None:
     """Copies a file, whole or not at all; onto itself is a no-op."""
     if os.path.abspath(source) != os.path.abspath(target):
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
+
+
+def require_local(path: str, flag: str) -> None:
+    """Refuses the address of a remote file system.
+
+    Only input files of text and TFRecords are read through TensorFlow's.
+
+    Args:
+        path: what the user gave.
+        flag: name of the flag it came from, for the message.
+
+    Raises:
+        ValueError: if `path` begins with a scheme, such as gs://.
+    """
+    if "://" in path:
+        raise ValueError(
+            f"--{flag}={path}: expected a folder or file of this machine (a "
+            "mounted bucket is one), got an address"
+        )
 
 
 def require_writable_file(path: str | None, flag: str) -> str:

@@ -12,7 +12,6 @@ checkpoint can be evaluated and exported without the command that made it.
 """
 
 import dataclasses
-import filecmp
 import glob
 import json
 import os
@@ -21,6 +20,7 @@ import tensorflow as tf
 
 from mobilebert_tf import files
 from mobilebert_tf import tokenization
+from mobilebert_tf import wordpiece
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import configured
 from mobilebert_tf.modeling import heads
@@ -122,7 +122,8 @@ def write(
         _check_same(model_dir, read_config(model_dir), config)
         _check_same(model_dir, read_info(model_dir), info, but=("data_dir",))
         present = os.path.join(model_dir, VOCAB_FILE)
-        if not filecmp.cmp(present, vocab_file, shallow=False):
+        contents = map(files.read_bytes, (present, vocab_file))
+        if not wordpiece.same_vocabulary(*contents):
             raise ValueError(
                 f"{present} and {vocab_file} differ; choose another --model_dir"
             )

@@ -7,6 +7,7 @@ from absl import logging
 from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
+from mobilebert_tf import wordpiece
 from mobilebert_tf.checkpoints import checkpoint as checkpoint_lib
 from mobilebert_tf.checkpoints import conversion
 from mobilebert_tf.checkpoints import tensorflow_files
@@ -180,6 +181,9 @@ def follow_vocabulary(
 ) -> None:
     """Makes a run read what its teacher and start read: vocabulary and case.
 
+    A vocabulary that is not given is taken from them, or from vocab.txt
+    beside one of the configuration files.
+
     Args:
         task: model.vocab_file and model.lower_case are set.
         teacher: of read_teacher.
@@ -191,44 +195,57 @@ def follow_vocabulary(
         ValueError: if the vocabulary is unknown, or differs from the run's.
     """
     model = task.model
-    for checkpoint, path, flag in (
-        (initial, task.init_checkpoint, "init_checkpoint"),
-        (teacher, task.teacher_dir, "teacher_dir"),
-    ):
-        if checkpoint is None:
-            continue
-        model.vocab_file = _common_vocabulary(
-            model.vocab_file, checkpoint, path, flag, model_dir
+    if model.vocab_file:
+        files.require_file(model.vocab_file, "vocab_file")
+    carried = [
+        (checkpoint, f"--{flag}={path}")
+        for checkpoint, path, flag in (
+            (initial, task.init_checkpoint, "init_checkpoint"),
+            (teacher, task.teacher_dir, "teacher_dir"),
         )
+        if checkpoint is not None
+    ]
+    for checkpoint, source in carried:
         model.lower_case = checkpoint.lower_case
-
-
-def _common_vocabulary(given, checkpoint, path, flag, model_dir):
-    if given:
-        files.require_file(given, "vocab_file")
-        if checkpoint.vocabulary not in (None, _read_bytes(given)):
-            raise ValueError(
-                f"--vocab_file={given} differs from the vocabulary of "
-                f"--{flag}={path}"
+        if checkpoint.vocabulary is None:
+            continue
+        if not model.vocab_file:
+            model.vocab_file = _as_file(
+                checkpoint.vocabulary, source, model_dir
             )
-        return given
-    if checkpoint.vocabulary is None:
-        raise ValueError(
-            f"--{flag}={path} carries no vocabulary: --vocab_file is required"
+        elif not wordpiece.same_vocabulary(
+            files.read_bytes(model.vocab_file), checkpoint.vocabulary
+        ):
+            raise ValueError(
+                f"--vocab_file={model.vocab_file} differs from the vocabulary "
+                f"of {source}"
+            )
+    for config_file in (model.bert_config_file, task.teacher_config_file):
+        beside = os.path.join(
+            os.path.dirname(config_file), model_directory.VOCAB_FILE
         )
-    return _as_file(checkpoint.vocabulary, path, model_dir)
+        if config_file and not model.vocab_file and os.path.isfile(beside):
+            logging.info("vocabulary: %s", beside)
+            model.vocab_file = beside
+    if carried and not model.vocab_file:
+        raise ValueError(
+            f"{carried[-1][1]} carries no vocabulary, and there is no "
+            f"{model_directory.VOCAB_FILE} beside the configuration: "
+            "--vocab_file is required"
+        )
 
 
-def _as_file(vocabulary, path, model_dir):
+def _as_file(vocabulary, source, model_dir):
     """Returns a file with the content `vocabulary`."""
+    path = source.partition("=")[2]
     folder = path if os.path.isdir(path) else os.path.dirname(path)
     beside = os.path.join(folder, model_directory.VOCAB_FILE)
-    if os.path.isfile(beside) and _read_bytes(beside) == vocabulary:
+    if os.path.isfile(beside) and files.read_bytes(beside) == vocabulary:
         return beside
     own = os.path.join(model_dir, model_directory.VOCAB_FILE)
     if not os.path.isfile(own):
         files.write_bytes(own, vocabulary)
-    elif _read_bytes(own) != vocabulary:
+    elif not wordpiece.same_vocabulary(files.read_bytes(own), vocabulary):
         raise ValueError(
             f"{own} differs from the vocabulary of {path}; choose another "
             "--model_dir"
@@ -269,8 +286,3 @@ def _check_drawn(drawn, path, flag):
             path,
             " and no ".join(sorted({name.rsplit("/", 1)[0] for name in drawn})),
         )
-
-
-def _read_bytes(path):
-    with open(path, "rb") as stream:
-        return stream.read()

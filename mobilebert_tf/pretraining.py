@@ -9,6 +9,7 @@ from official.core import config_definitions
 from mobilebert_tf import experiment_builder
 from mobilebert_tf import experiment_checks
 from mobilebert_tf import experiments
+from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf import pretrained
 from mobilebert_tf import runtime
@@ -50,79 +51,51 @@ def run(
         ValueError: for wrong input, in one line.
     """
     strategy = runtime.set_up(params.runtime)
-    task = params.task
-    experiment_checks.check_pretraining(task)
-    teacher = pretrained.read_teacher(task)
-    initial = pretrained.read_initial(task) if train else None
-    if train:
-        pretrained.follow_vocabulary(task, teacher, initial, model_dir)
-        network = networks.build(task.model)
-    else:
-        network = model_directory.without_dropout(
-            model_directory.read_config(model_dir)
-        )
-        info = model_directory.read_info(model_dir)
-        task.train_data.max_seq_length = info.max_seq_length
-        task.model.lower_case = info.lower_case
-        task.model.vocab_file = os.path.join(
-            model_dir, model_directory.VOCAB_FILE
-        )
-    _follow_training_data(task)
-    network.check_sequence_length(
-        task.train_data.max_seq_length, "task.train_data.max_seq_length"
-    )
-    if task.first_train_steps:
-        network.check_sequence_length(
-            task.first_train_data.max_seq_length,
-            "task.first_train_data.max_seq_length",
-        )
+    experiment_checks.check_pretraining(params.task)
+    for flag, path in (
+        ("model_dir", model_dir),
+        ("teacher_dir", params.task.teacher_dir),
+        ("init_checkpoint", params.task.init_checkpoint),
+        ("vocab_file", params.task.model.vocab_file),
+    ):
+        files.require_local(path, flag)
+    if not train:
+        return _evaluate(params, model_dir, strategy)
     if evaluate is None:
-        evaluate = not train or bool(task.validation_data.input_path)
-    if train:
-        _check_records(task.train_data, "input_file", task.model, network)
-        if task.first_train_steps:
-            _check_records(
-                task.first_train_data, "first_input_file", task.model, network
-            )
+        evaluate = bool(params.task.validation_data.input_path)
+    return _train(params, model_dir, strategy, evaluate)
+
+
+def _train(params, model_dir, strategy, evaluate):
+    task = params.task
+    task.knowledge_transfer.strategy = experiment_checks.strategy(task)
+    teacher = pretrained.read_teacher(task)
+    initial = pretrained.read_initial(task)
+    pretrained.follow_vocabulary(task, teacher, initial, model_dir)
+    network = networks.build(task.model)
+    data = {"input_file": task.train_data}
+    if task.first_train_steps:
+        data["first_input_file"] = task.first_train_data
     if evaluate:
-        _check_records(
-            task.validation_data, "eval_input_file", task.model, network
-        )
+        _follow_training_data(task)
+        data["eval_input_file"] = task.validation_data
+    _check_data(data, task.model, network)
     stages = schedule.build(
         task, network.num_hidden_layers, params.trainer.train_steps
     )
     optimizer_configs = {
         stage.name: _optimizer_config(params, stage, stages) for stage in stages
     }
+    experiment_builder.check_continues(params, model_dir)
     tf_keras.utils.set_random_seed(task.seed)
     with (
         strategy.scope(),
         runtime.output_directory(strategy, model_dir) as output_dir,
-        _named_damage(task, train, network),
+        _named_damage(data, network),
     ):
-        teacher = _build_teacher(teacher, network)
         initial = _build_initial(initial, network, task.init_checkpoint)
-        teacher_blocks = _map_blocks(task, teacher, network)
-        if teacher is not None and experiment_checks.never_loads_teacher(task):
-            teacher = _random_teacher(teacher.config)
-
-        def make_task(stage, start_step):
-            return tasks.PretrainingTask(
-                task,
-                network,
-                stage,
-                teacher,
-                teacher_blocks,
-                start_step,
-                initial,
-            )
-
-        if not train:
-            model_directory.latest_checkpoint(model_dir)
-            return training.evaluate_model(
-                params, make_task(stages[-1], 0), stages[-1], model_dir
-            )
-        experiment_builder.check_continues(params, model_dir)
+        make_task = _task_maker(task, network, teacher, initial)
+        pretraining_inputs.check_continues(data, model_dir, output_dir)
         model_directory.write(
             output_dir,
             network,
@@ -144,6 +117,45 @@ def run(
         )
 
 
+def _evaluate(params, model_dir, strategy):
+    """Evaluates the newest checkpoint in the stage that it was saved in."""
+    task = params.task
+    model_directory.latest_checkpoint(model_dir)
+    network = model_directory.without_dropout(
+        model_directory.read_config(model_dir)
+    )
+    task.model.lower_case = model_directory.read_info(model_dir).lower_case
+    task.model.vocab_file = os.path.join(model_dir, model_directory.VOCAB_FILE)
+    teacher = pretrained.read_teacher(task)
+    _follow_training_data(task)
+    data = {"eval_input_file": task.validation_data}
+    _check_data(data, task.model, network)
+    stages = schedule.build(
+        task, network.num_hidden_layers, params.trainer.train_steps
+    )
+    stage = training.stage_at(stages, training.saved_step(model_dir))
+    with strategy.scope(), _named_damage(data, network):
+        make_task = _task_maker(task, network, teacher)
+        return training.evaluate_model(
+            params, make_task(stage, 0), stage, model_dir
+        )
+
+
+def _task_maker(task, network, teacher, initial=None):
+    """Returns a function of (stage, start_step) that makes the stage's task."""
+    teacher = _build_teacher(teacher, network)
+    teacher_blocks = _map_blocks(task, teacher, network)
+    if teacher is not None and experiment_checks.never_loads_teacher(task):
+        teacher = _random_teacher(teacher.config)
+
+    def make_task(stage, start_step):
+        return tasks.PretrainingTask(
+            task, network, stage, teacher, teacher_blocks, start_step, initial
+        )
+
+    return make_task
+
+
 def _optimizer_config(params, stage, stages):
     if stage.pretraining:
         config = params.trainer.optimizer_config
@@ -158,14 +170,22 @@ def _optimizer_config(params, stage, stages):
 
 
 def _map_blocks(task, teacher, network):
-    """Returns the teacher's block for each of the student's, if any learns."""
-    if experiment_checks.strategy(task) == "none":
+    """Returns the teacher's block for each of the student's.
+
+    None where nothing needs them and the mapping does not say which.
+    """
+    transfer = task.knowledge_transfer
+    if teacher is None:
+        return ()
+    num_blocks = (network.num_hidden_layers, teacher.config.num_hidden_layers)
+    if (
+        experiment_checks.strategy(task) == "none"
+        and transfer.layer_mapping == "one_to_one"
+        and num_blocks[0] != num_blocks[1]
+    ):
         return ()
     return layer_mapping.teacher_blocks(
-        task.knowledge_transfer.layer_mapping,
-        task.knowledge_transfer.teacher_layers,
-        network.num_hidden_layers,
-        teacher.config.num_hidden_layers,
+        transfer.layer_mapping, transfer.teacher_layers, *num_blocks
     )
 
 
@@ -185,24 +205,25 @@ def _follow_training_data(task):
     data.is_training = False
 
 
-def _check_records(data, flag, model, network):
-    if not data.input_path:
-        raise ValueError(f"--{flag} is required: got nothing, expected files")
-    pretraining_inputs.make_dataset(data, model, network.vocab_size)
+def _check_data(data, model, network):
+    """Checks the data sets of a run, {flag of the files: data}."""
+    for flag, each in data.items():
+        if not each.input_path:
+            raise ValueError(f"--{flag} is required: got nothing")
+        network.check_sequence_length(
+            each.max_seq_length, f"max_seq_length of --{flag}"
+        )
+        pretraining_inputs.make_dataset(each, model, network.vocab_size)
 
 
 @contextlib.contextmanager
-def _named_damage(task, train, network):
+def _named_damage(data, network):
     """Says which record is at fault when reading fails within the block."""
     with contextlib.ExitStack() as stack:
-        for data in [
-            *[task.first_train_data, task.train_data] * train,
-            task.validation_data,
-        ]:
-            if data.input_path:
-                stack.enter_context(
-                    pretraining_inputs.named_damage(data, network.vocab_size)
-                )
+        for each in data.values():
+            stack.enter_context(
+                pretraining_inputs.named_damage(each, network.vocab_size)
+            )
         yield
 
 

@@ -9,13 +9,16 @@ field can hold; what they stand for are defaults, so that --config_file,
     --bert_teacher_config_file  there is a teacher, and --init_checkpoint is
                                 where; without --layer_wise_warmup for
                                 pre-training distillation alone
-    --do_eval                   without --eval_input_file on --input_file
+    --do_eval                   without --eval_input_file on --input_file;
+                                without --do_train, the task that the run in
+                                --model_dir has recorded
 """
 
 from absl import flags
 from absl import logging
 from official.core import config_definitions
 
+from mobilebert_tf import experiment_builder
 from mobilebert_tf import experiment_flags
 from mobilebert_tf import experiments
 from mobilebert_tf.data import dynamic_masking
@@ -89,10 +92,12 @@ TABLE = {
     "first_num_train_steps": experiment_flags.Field(
         int,
         "task.first_train_steps",
-        "Steps of pre-training on --first_input_file before all else.",
+        "Of --num_train_steps, those on --first_input_file, which come first.",
     ),
     "num_train_steps": experiment_flags.Field(
-        int, "trainer.train_steps", "Steps after transfer."
+        int,
+        "trainer.train_steps",
+        "Steps after transfer, --first_num_train_steps among them.",
     ),
     "num_warmup_steps": experiment_flags.Field(
         int,
@@ -218,11 +223,15 @@ def build(
             that is described but nowhere.
     """
     experiment_flags.note_without_effect(_WITHOUT_EFFECT, flag_values)
-    defaults = experiment_flags.with_defaults(
-        experiments.pretraining(), _implied(flag_values)
-    )
+    defaults = experiments.pretraining()
+    if _only_evaluates(flag_values):
+        defaults = experiment_builder.with_recorded_task(
+            defaults, flag_values["model_dir"].value
+        )
+    defaults = experiment_flags.with_defaults(defaults, _implied(flag_values))
     params = experiment_flags.build_experiment(defaults, TABLE, flag_values)
     task = params.task
+    _count_first_steps(params, flag_values)
     if task.teacher_config_file and not task.teacher_dir:
         raise ValueError(
             f"--bert_teacher_config_file={task.teacher_config_file}: there is "
@@ -247,10 +256,33 @@ def modes(
     do_eval = flag_values["do_eval"].value
     has_data = bool(params.task.validation_data.input_path)
     if not (do_train or do_eval):
+        if flag_values["do_train"].present:
+            raise ValueError(
+                "nothing to do: expected --do_train or --do_eval, got "
+                "--do_train=false"
+            )
         return True, has_data
     if has_data and not do_eval:
         logging.info("--eval_input_file has no effect: no --do_eval")
     return do_train, do_eval
+
+
+def _only_evaluates(flag_values):
+    return flag_values["do_eval"].value and not flag_values["do_train"].value
+
+
+def _count_first_steps(params, flag_values):
+    """Takes the first steps from --num_train_steps, which counts them too."""
+    first = flag_values["first_num_train_steps"].value
+    total = flag_values["num_train_steps"].value
+    if first is None or total is None:
+        return
+    if first > total:
+        raise ValueError(
+            f"--first_num_train_steps={first}: expected at most "
+            f"--num_train_steps={total}"
+        )
+    params.trainer.train_steps = total - first
 
 
 def _implied(flag_values):
@@ -275,8 +307,10 @@ def _implied(flag_values):
         values[f"{_TRANSFER}.strategy"] = "none"
     if given("bert_teacher_config_file") and given("init_checkpoint"):
         values["task.teacher_dir"] = given("init_checkpoint")
-    if given("max_predictions_per_seq") is not None:
-        values["task.first_train_data.max_predictions_per_seq"] = given(
-            "max_predictions_per_seq"
-        )
+    for name, key in (
+        ("max_predictions_per_seq", "max_predictions_per_seq"),
+        ("train_batch_size", "global_batch_size"),
+    ):
+        if given(name) is not None:
+            values[f"task.first_train_data.{key}"] = given(name)
     return values

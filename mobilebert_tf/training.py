@@ -23,7 +23,6 @@ from mobilebert_tf import model_directory
 from mobilebert_tf import run_checkpoints
 from mobilebert_tf import runtime
 from mobilebert_tf import training_log
-from mobilebert_tf.distillation import pictures
 from mobilebert_tf.distillation import schedule
 
 # Of Orbit and TensorFlow; what they tell of each loop, the log tells shorter.
@@ -77,6 +76,8 @@ def run_stages(
     _check_intervals(params.trainer)
     for stage in stages:
         _check_batch(params.task, stage)
+    if evaluate:
+        _check_divides("validation_data", params.task.validation_data)
     strategy = tf.distribute.get_strategy()
     if runtime.is_chief(strategy):
         run_checkpoints.repair(model_dir)
@@ -87,7 +88,7 @@ def run_stages(
     if not to_do:
         logging.info("%s is already trained to step %d", model_dir, step)
     if evaluate and (not to_do or _lacks_evaluation(params, stages, model_dir)):
-        stage = _stage_of(stages, step)
+        stage = stage_at(stages, step)
         metrics = evaluate_model(
             params, make_task(stage, step), stage, model_dir
         )
@@ -173,6 +174,13 @@ def saved_step(model_dir: str) -> int:
         ) from error
 
 
+def stage_at(stages: Sequence[schedule.Stage], step: int) -> schedule.Stage:
+    """Returns the stage that made the update to `step`."""
+    return next(
+        (stage for stage in stages if step <= stage.end_step), stages[-1]
+    )
+
+
 def _common_step(strategy, model_dir):
     """Waits for all workers; returns the step that they find in `model_dir`."""
     runtime.meet(strategy, 0, "nothing")
@@ -181,17 +189,10 @@ def _common_step(strategy, model_dir):
     return step
 
 
-def _stage_of(stages, step):
-    """Returns the stage that made the update to `step`."""
-    return next(
-        (stage for stage in stages if step <= stage.end_step), stages[-1]
-    )
-
-
 def _lacks_evaluation(params, stages, model_dir):
     """Whether a kill came between a checkpoint and the evaluation due then."""
     step = saved_step(model_dir)
-    stage = _stage_of(stages, step)
+    stage = stage_at(stages, step)
     steps = step - stage.start_step
     is_due = step == stage.end_step or (
         steps and steps % params.trainer.validation_interval == 0
@@ -273,16 +274,12 @@ def _evaluate(controller, trainer, model_dir, stage):
     metrics = {name: float(value) for name, value in outputs.items()}
     step = int(trainer.global_step.numpy())
     training_log.write_validation(model_dir, stage.name, step, metrics)
-    divergence = trainer.task.divergence(trainer.model)
-    if divergence is not None:
-        pictures.write(
-            divergence,
-            model_dir,
-            stage.name,
-            step,
-            stage.blocks,
-            controller.eval_summary_manager.summary_writer(),
-        )
+    trainer.task.after_evaluation(
+        trainer.model,
+        model_dir,
+        step,
+        controller.eval_summary_manager.summary_writer(),
+    )
     return metrics
 
 
@@ -339,8 +336,11 @@ def _check_batch(task, stage):
             "task.gradient_accumulation_steps: expected at least 1, got "
             f"{steps}"
         )
+    _check_divides(*_train_data(task, stage), steps)
+
+
+def _check_divides(key, data, steps=1):
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    key, data = _train_data(task, stage)
     if data.global_batch_size % (steps * replicas):
         raise ValueError(
             f"task.{key}.global_batch_size: expected a multiple of "

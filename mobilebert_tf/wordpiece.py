@@ -52,6 +52,21 @@ _LOWER_ASCII = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 _LINES_IN_WARNING = 5
 
 
+def same_vocabulary(one: bytes, other: bytes) -> bool:
+    """Returns whether two files have the same tokens with the same ids.
+
+    Args:
+        one: content of a vocabulary file. White space around tokens and at
+            the end does not count.
+        other: likewise.
+    """
+    tokens = (
+        [line.strip() for line in content.rstrip().split(b"\n")]
+        for content in (one, other)
+    )
+    return next(tokens) == next(tokens)
+
+
 def load_vocabulary(path: str) -> list[str]:
     """Reads a vocabulary file: one token per line, its id the line's index.
 

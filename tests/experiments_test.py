@@ -278,6 +278,7 @@ def _continue(tmp_path, before, now):
         ("task.teacher_dir=a", "task.teacher_dir=b"),
         ("task.train_data.input_path=a", "task.train_data.input_path=b"),
         ("", "task.validation_data.global_batch_size=3"),
+        ("", "task.gradient_accumulation_steps=2"),
     ],
 )
 def test_runs_that_may_go_on(tmp_path, before, now):
@@ -295,6 +296,9 @@ def test_runs_that_may_go_on(tmp_path, before, now):
         ("task.distillation.temperature", 1.0, 2.0),
         ("task.train_data.global_batch_size", 8, 16),
         ("task.knowledge_transfer.num_steps", 5, 6),
+        ("task.knowledge_transfer.strategy", "'joint'", "'none'"),
+        ("trainer.optimizer_config.optimizer.type", "'lamb'", "'adamw'"),
+        ("task.teacher_dir", "'a'", "''"),
     ],
 )
 def test_another_task_does_not_continue(tmp_path, key, before, now):
@@ -304,3 +308,27 @@ def test_another_task_does_not_continue(tmp_path, key, before, now):
         f"{key} is {before} in {tmp_path}/params.yaml, this run has {now}; "
         "choose another --model_dir"
     )
+
+
+def test_other_rates_are_told(tmp_path, caplog):
+    key = "trainer.optimizer_config.learning_rate.polynomial"
+    _continue(tmp_path, "", f"{key}.initial_learning_rate=0.1")
+    assert (
+        f"{key}.initial_learning_rate was 0.0015 in {tmp_path}/params.yaml, "
+        "now 0.1"
+    ) in caplog.text
+
+
+def test_the_recorded_task_comes_before_what_is_given(tmp_path):
+    recorded = _build(
+        params_override="task.seed=3,task.distillation.temperature=2.0"
+    )
+    experiment_builder.write_params(recorded, str(tmp_path))
+    params = experiment_builder.with_recorded_task(
+        experiments.pretraining(), str(tmp_path)
+    )
+    assert (params.task.seed, params.task.distillation.temperature) == (3, 2.0)
+    fresh = experiment_builder.with_recorded_task(
+        experiments.pretraining(), str(tmp_path / "none")
+    )
+    assert fresh.task.seed == 0

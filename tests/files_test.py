@@ -164,3 +164,9 @@ def test_require_directory(tmp_path):
         with pytest.raises(ValueError) as info:
             files.require_directory(given, "dir")
         assert str(info.value) == message
+
+
+def test_require_local():
+    files.require_local("/mnt/bucket", "model_dir")
+    with pytest.raises(ValueError, match="--model_dir=gs://b/r: expected a"):
+        files.require_local("gs://b/r", "model_dir")

@@ -221,6 +221,25 @@ def test_a_vocabulary_without_a_file_goes_to_the_run(tmp_path):
         _follow(path, run)
 
 
+def test_a_vocabulary_beside_the_configuration(tmp_path):
+    path, _ = _write(tmp_path, _STUDENT, "tf1", vocabulary=None)
+    config_file = tmp_path / "configs" / "bert_config.json"
+    config_file.parent.mkdir()
+    (config_file.parent / "vocab.txt").write_bytes(networks.VOCABULARY)
+    task = _task(teacher_dir=path, teacher_config_file=str(config_file))
+    teacher = pretrained.read_teacher(_task(teacher_dir=path))
+    pretrained.follow_vocabulary(task, teacher, None, str(tmp_path / "run"))
+    assert task.model.vocab_file == str(config_file.parent / "vocab.txt")
+
+
+def test_line_ends_do_not_make_another_vocabulary(tmp_path):
+    path, _ = _write(tmp_path, _STUDENT, "tf1")
+    other = tmp_path / "vocab.txt"
+    other.write_bytes(networks.VOCABULARY.strip().replace(b"\n", b"\r\n"))
+    model = _follow(path, tmp_path / "run", vocab_file=str(other))
+    assert model.vocab_file == str(other)
+
+
 def test_an_unknown_vocabulary_must_be_given(tmp_path):
     path, _ = _write(tmp_path, _STUDENT, "tf1", vocabulary=None)
     with pytest.raises(ValueError, match="--vocab_file is required"):

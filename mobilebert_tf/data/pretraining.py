@@ -3,7 +3,6 @@
 import contextlib
 import functools
 from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -21,16 +20,15 @@ _SHUFFLE_BLOCK = 32768
 # Keras-side names of the features that change name.
 _KERAS_NAMES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
 
-# TFRecord feature name -> (dtype in the file, which length it has: `S`
-# max_seq_length, `P` max_predictions_per_seq, or 1).
+# S is max_seq_length, P max_predictions_per_seq, V the vocabulary's size.
 FEATURES = {
-    "input_ids": (tf.int64, "S"),
-    "input_mask": (tf.int64, "S"),
-    "segment_ids": (tf.int64, "S"),
-    "masked_lm_positions": (tf.int64, "P"),
-    "masked_lm_ids": (tf.int64, "P"),
-    "masked_lm_weights": (tf.float32, "P"),
-    "next_sentence_labels": (tf.int64, 1),
+    "input_ids": record_files.Feature(tf.int64, "S", "V"),
+    "input_mask": record_files.Feature(tf.int64, "S", 2),
+    "segment_ids": record_files.Feature(tf.int64, "S", 2),
+    "masked_lm_positions": record_files.Feature(tf.int64, "P", "S"),
+    "masked_lm_ids": record_files.Feature(tf.int64, "P", "V"),
+    "masked_lm_weights": record_files.Feature(tf.float32, "P"),
+    "next_sentence_labels": record_files.Feature(tf.int64, 1, 2),
 }
 
 
@@ -45,7 +43,7 @@ def make_dataset(
     start_batch: int = 0,
     drop_remainder: bool = True,
     vocab_size: int | None = None,
-    features: Mapping[str, tuple[tf.DType, str | int]] = FEATURES,
+    features: record_files.Features = FEATURES,
     input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Returns batches of pre-training examples.
@@ -70,8 +68,7 @@ def make_dataset(
         drop_remainder: whether to drop the last, smaller batch (one pass
             only: an endless stream has none).
         vocab_size: if given, token ids are checked against it.
-        features: what each record must hold and the batches will, in the
-            form of FEATURES.
+        features: what each record must hold and the batches will.
         input_context: of the strategy, to return this worker's rows of each
             global batch; None is all.
 
@@ -84,15 +81,15 @@ def make_dataset(
     Raises:
         ValueError: if a pattern matches no file, a file is damaged or holds
             no record, its first record does not have the lengths S and P or
-            holds an id outside of the vocabulary, or there are fewer records
-            than one batch. Later records are checked while reading; that
+            holds a value out of bounds, or there are fewer records than one
+            batch. Later records are checked while reading; that
             error is a tf.errors.OpError: see `named_damage`.
     """
-    lengths = {"S": max_seq_length, "P": max_predictions_per_seq, 1: 1}
+    sizes = _sizes(max_seq_length, max_predictions_per_seq, vocab_size)
     paths = text.expand(input_files)
     num_records = sum(record_files.count(paths))
     for path in paths:
-        record_files.check_first(path, features, lengths, vocab_size)
+        record_files.check_first(path, features, sizes)
     if num_records < batch_size and (is_training or drop_remainder):
         raise ValueError(
             f"{paths[0]}{' ...' if len(paths) > 1 else ''}: got {num_records} "
@@ -112,9 +109,7 @@ def make_dataset(
         batch_size, drop_remainder=drop_remainder or is_training
     )
     batches = sharding.take_rows(batches, batch_size, input_context).map(
-        lambda path, record: _parse(
-            path, record, features, lengths, vocab_size
-        ),
+        lambda path, record: _parse(path, record, features, sizes),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
@@ -140,7 +135,7 @@ def named_damage(
     max_seq_length: int,
     max_predictions_per_seq: int,
     vocab_size: int | None = None,
-    features: Mapping[str, tuple[tf.DType, str | int]] = FEATURES,
+    features: record_files.Features = FEATURES,
 ) -> Iterator[None]:
     """Says which record is at fault when reading fails within the block.
 
@@ -166,11 +161,16 @@ def named_damage(
         tf.errors.InvalidArgumentError,
         tf.errors.NotFoundError,
     ):
-        lengths = {"S": max_seq_length, "P": max_predictions_per_seq, 1: 1}
         record_files.check(
-            text.expand(input_files), features, lengths, vocab_size
+            text.expand(input_files),
+            features,
+            _sizes(max_seq_length, max_predictions_per_seq, vocab_size),
         )
         raise
+
+
+def _sizes(max_seq_length, max_predictions_per_seq, vocab_size):
+    return {"S": max_seq_length, "P": max_predictions_per_seq, "V": vocab_size}
 
 
 def _shuffled_records(paths, epoch_seed):
@@ -203,38 +203,49 @@ def _records(paths, files_at_once):
     )
 
 
-def _parse(path, record, features, lengths, vocab_size):
+def _parse(path, record, features, sizes):
     # Not FixedLenFeature: its error for another length names no file.
     ragged = tf.io.parse_example(
         record,
         {
-            name: tf.io.RaggedFeature(dtype)
-            for name, (dtype, _) in features.items()
+            name: tf.io.RaggedFeature(feature.dtype)
+            for name, feature in features.items()
         },
     )
-    check = _check_lengths(path, ragged, features, lengths)
+    check = _check_lengths(path, ragged, features, sizes)
     with tf.control_dependencies([check]):
         parsed = {
             name: tf.reshape(
                 ragged[name].flat_values,
-                [record.shape[0] or -1, lengths[length]],
+                [
+                    record.shape[0] or -1,
+                    record_files.size(feature.length, sizes),
+                ],
             )
-            for name, (_, length) in features.items()
+            for name, feature in features.items()
         }
-    if vocab_size is not None:
-        parsed = _check_ids(path, parsed, vocab_size)
-    return {
-        _KERAS_NAMES.get(name, name): (
-            tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
-        )
-        for name, value in parsed.items()
-    }
+    checks = [
+        _check_values(path, name, parsed[name], feature, sizes)
+        for name, feature in features.items()
+        if feature.dtype == tf.int64
+    ]
+    with tf.control_dependencies(checks):
+        return {
+            _KERAS_NAMES.get(name, name): (
+                tf.cast(value, tf.int32)
+                if value.dtype == tf.int64
+                else tf.identity(value)
+            )
+            for name, value in parsed.items()
+        }
 
 
-def _check_lengths(path, ragged, features, lengths):
+def _check_lengths(path, ragged, features, sizes):
     """Returns an operation that fails if a row has not the lengths expected."""
     names = list(features)
-    expected = [lengths[features[name][1]] for name in names]
+    expected = [
+        record_files.size(features[name].length, sizes) for name in names
+    ]
     got = tf.stack([ragged[name].row_lengths() for name in names], axis=1)
     is_wrong = got != expected  # [B, features]
     worst = tf.argmax(tf.reduce_any(is_wrong, axis=1))
@@ -251,22 +262,13 @@ def _check_lengths(path, ragged, features, lengths):
     )
 
 
-def _check_ids(path, parsed, vocab_size):
-    ids = tf.concat(
-        [value for name, value in parsed.items() if name.endswith("_ids")],
-        axis=1,
+def _check_values(path, name, values, feature, sizes):
+    """Returns an operation that fails if a value is out of bounds."""
+    bound = record_files.size(feature.bound, sizes) or values.dtype.max
+    is_wrong = (values < 0) | (values >= bound)  # [B, length]
+    worst = tf.argmax(tf.reduce_any(is_wrong, axis=1))
+    return tf.debugging.Assert(
+        tf.logical_not(tf.reduce_any(is_wrong)),
+        [path[worst], f"{name}: got", values[worst], "expected 0 to", bound],
+        summarize=8,
     )
-    largest = tf.reduce_max(ids, axis=1)  # [B]
-    worst = tf.argmax(largest)
-    check = tf.debugging.Assert(
-        tf.reduce_all((ids >= 0) & (ids < vocab_size)),
-        [
-            path[worst],
-            "got token id",
-            largest[worst],
-            "expected less than the vocabulary size",
-            vocab_size,
-        ],
-    )
-    with tf.control_dependencies([check]):
-        return {name: tf.identity(value) for name, value in parsed.items()}

@@ -33,6 +33,9 @@ _BLOCK_BYTES = 1 << 22
 # Blocks made side by side. Much of it holds Python's lock.
 _BLOCKS_AT_ONCE = 2
 _SPECIAL_TOKENS_PER_PAIR = 3
+# What random numbers are for. Zeros at the end of a key do not count, so that
+# keys of one length each are told apart.
+_CHUNK_ORDER, _BLOCK_ORDER, _COPY_ORDER, _PAIRS = range(1, 5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,10 +123,10 @@ class PairStream:
                 break
             more = self._plan(corpus, epoch, block, copy)
             # Each pass by itself, so that the first is used whole.
-            self._rng(epoch, block, copy).shuffle(more)
+            self._rng(_COPY_ORDER, epoch, block, copy).shuffle(more)
             pairs = np.concatenate([pairs, more])
         pairs = pairs[: self.block_pairs]
-        self._rng(epoch, block).shuffle(pairs)
+        self._rng(_BLOCK_ORDER, epoch, block).shuffle(pairs)
         return self._assemble(corpus, pairs)
 
     def block_in_order(self, block: int) -> dict[str, np.ndarray]:
@@ -138,12 +141,16 @@ class PairStream:
         return len(self._chunks.chunks) * blocks // self.num_blocks
 
     def _block_chunks(self, epoch, block):
-        order = self._rng(epoch).permutation(len(self._chunks.chunks))
+        order = self._rng(_CHUNK_ORDER, epoch).permutation(
+            len(self._chunks.chunks)
+        )
         bounds = self._bounds()
         return order[bounds[block] : bounds[block + 1]]
 
-    def _rng(self, *key):
-        return np.random.default_rng([self._options.seed % 2**64, *key])
+    def _rng(self, purpose, *key):
+        return np.random.default_rng(
+            [self._options.seed % 2**64, purpose, *key]
+        )
 
     def _corpus(self, chunks):
         return corpus_lib.tokenize(
@@ -151,7 +158,8 @@ class PairStream:
         )
 
     def _plan(self, corpus, epoch, block, copy):
-        seed = int(self._rng(epoch, block, copy).integers(1 << 62))
+        rng = self._rng(_PAIRS, epoch, block, copy)
+        seed = int(rng.integers(1 << 62))
         return np.concatenate(
             list(
                 sentence_pairs.plan(

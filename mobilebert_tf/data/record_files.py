@@ -11,16 +11,38 @@ import time
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 from absl import logging
 
-Features = Mapping[str, tuple[tf.DType, str | int]]
+
+class Feature(NamedTuple):
+    """What a record must hold under a name.
+
+    Attributes:
+        dtype: tf.int64 or tf.float32, in the file.
+        length: number of values, or the name of a size.
+        bound: more than each value: a number, or the name of a size; None for
+            no bound. All values are at least 0.
+    """
+
+    dtype: tf.DType
+    length: str | int
+    bound: str | int | None = None
+
+
+# Feature name to what it must be.
+Features = Mapping[str, Feature]
+# Name of a size to its value; None is unknown, and bounds nothing.
+Sizes = Mapping[str, int | None]
 
 _RECORDS_PER_CHECK = 1024
 # Length, two checksums.
 _FRAME_BYTES = 16
 _SECONDS_BETWEEN_LINES = 10
+# How messages call them.
+_BOUNDS = {"V": "the vocabulary size ", "S": "the sequence length "}
 
 
 def count(paths: Sequence[str]) -> list[int]:
@@ -58,55 +80,46 @@ def count(paths: Sequence[str]) -> list[int]:
     return counts
 
 
-def check(
-    paths: Sequence[str],
-    features: Features,
-    lengths: Mapping[str | int, int],
-    vocab_size: int | None,
-) -> None:
+def check(paths: Sequence[str], features: Features, sizes: Sizes) -> None:
     """Checks every record of every file.
 
     Slower than `count` by far: it is for telling what was wrong once
-    TensorFlow has met something.
+    TensorFlow has met something. It logs how far it is.
 
     Args:
         paths: files.
-        features: name to (dtype in the file, which length it has).
-        lengths: which length to its value.
-        vocab_size: more than each id, if given.
+        features: what each record must hold.
+        sizes: which `features` refer to.
 
     Raises:
         ValueError: for the first record that is not as expected.
     """
     for path in paths:
+        logging.info("looking for the record at fault: %s", path)
         _count(path)
         number = 0
         for batch in tf.data.TFRecordDataset(path).batch(_RECORDS_PER_CHECK):
             for record in batch.numpy():
-                check_record(
-                    path, number, record, features, lengths, vocab_size
-                )
+                check_record(path, number, record, features, sizes)
                 number += 1
+            logging.log_every_n_seconds(
+                logging.INFO, "%d records are whole", 10, number
+            )
 
 
-def check_first(
-    path: str,
-    features: Features,
-    lengths: Mapping[str | int, int],
-    vocab_size: int | None,
-) -> None:
+def check_first(path: str, features: Features, sizes: Sizes) -> None:
     """Checks the first record of a file, as `check` does all of them."""
     record = next(iter(tf.data.TFRecordDataset(path).take(1))).numpy()
-    check_record(path, 0, record, features, lengths, vocab_size)
+    check_record(path, 0, record, features, sizes)
+
+
+def size(name: str | int | None, sizes: Sizes) -> int | None:
+    """Returns the value of a length or bound of a Feature."""
+    return sizes[name] if isinstance(name, str) else name
 
 
 def check_record(
-    path: str,
-    number: int,
-    record: bytes,
-    features: Features,
-    lengths: Mapping[str | int, int],
-    vocab_size: int | None,
+    path: str, number: int, record: bytes, features: Features, sizes: Sizes
 ) -> None:
     """Checks one record; `path` and `number` name it in the message.
 
@@ -115,12 +128,11 @@ def check_record(
         number: int. Of the record in the file.
         record: a serialized tf.train.Example.
         features: as of `check`.
-        lengths: likewise.
-        vocab_size: likewise.
+        sizes: likewise.
 
     Raises:
         ValueError: if it is no Example, or a feature is missing, or has
-            another type or length, or an id outside of the vocabulary.
+            another type or length or a value out of bounds.
     """
     where = f"{path}: record {number}"
     try:
@@ -130,32 +142,34 @@ def check_record(
             f"{where}: got {len(record)} bytes, expected a tf.train.Example"
         ) from error
     present = example.features.feature
-    for name, (dtype, length) in features.items():
+    for name, feature in features.items():
         if name not in present:
             raise ValueError(
                 f"{where}: got features {', '.join(sorted(present)) or 'none'}"
                 f", expected {name}"
             )
-        expected = "float_list" if dtype == tf.float32 else "int64_list"
+        is_float = feature.dtype == tf.float32
+        expected = "float_list" if is_float else "int64_list"
         kind = present[name].WhichOneof("kind")
         if kind not in (expected, None):
             raise ValueError(
                 f"{where}: {name}: got a {kind}, expected a {expected}"
             )
         values = getattr(present[name], expected).value
-        if len(values) != lengths[length]:
+        length = size(feature.length, sizes)
+        if len(values) != length:
             raise ValueError(
-                f"{where}: {name}: got length {len(values)}, expected "
-                f"{lengths[length]}"
+                f"{where}: {name}: got length {len(values)}, expected {length}"
             )
         if min(values) < 0:
             raise ValueError(
                 f"{where}: {name}: got {min(values)}, expected at least 0"
             )
-        if vocab_size and name.endswith("_ids") and max(values) >= vocab_size:
+        bound = size(feature.bound, sizes)
+        if bound and max(values) >= bound:
             raise ValueError(
-                f"{where}: {name}: got id {max(values)}, expected less than "
-                f"the vocabulary size {vocab_size}"
+                f"{where}: {name}: got {max(values)}, expected less than "
+                f"{_BOUNDS.get(feature.bound, '')}{bound}"
             )
 
 

@@ -91,14 +91,12 @@ def build(
         pretraining_steps: int. Updates of the last stage; 0 leaves it out.
 
     Raises:
-        ValueError: for an unknown strategy, too few steps for its stages or a
-            run without a step.
+        ValueError: for too few steps for the stages, or a run without a step.
     """
     strategy = experiment_checks.strategy(task)
-    if strategy not in experiment_checks.STRATEGIES:
+    if pretraining_steps < 0:
         raise ValueError(
-            f"task.knowledge_transfer.strategy: expected one of "
-            f"{', '.join(experiment_checks.STRATEGIES)}, got {strategy!r}"
+            f"trainer.train_steps: expected at least 0, got {pretraining_steps}"
         )
     stages = []
     if strategy == "progressive":

@@ -3,7 +3,9 @@
 Legend: R rows, D input width, N units.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -101,6 +103,27 @@ def set_precision(model: tf_keras.Model, precision: str) -> None:
                 if precision == INT8
                 else None
             )
+
+
+@contextlib.contextmanager
+def float_products(model: tf_keras.Model) -> Iterator[None]:
+    """Lets what is traced within the block multiply floats.
+
+    Args:
+        model: of set_precision; it is as before after the block.
+    """
+    kernels = {
+        layer: layer.integer_kernel
+        for layer in model.submodules
+        if isinstance(layer, RowDense)
+    }
+    try:
+        for layer in kernels:
+            layer.integer_kernel = None
+        yield
+    finally:
+        for layer, kernel in kernels.items():
+            layer.integer_kernel = kernel
 
 
 def _integer_product(rows, kernel, bias, activation):

@@ -21,7 +21,6 @@ import tensorflow as tf
 import tf_keras
 from official.core import base_task
 
-from mobilebert_tf.distillation import divergence as divergence_lib
 from mobilebert_tf.tasks import finite_guard
 
 Terms = dict[str, tuple[tf.Tensor, tf.Tensor]]
@@ -62,12 +61,22 @@ class WeightedLossTask(base_task.Task):
         """The variables that this task updates."""
         return model.trainable_variables
 
-    def divergence(
-        self, model: tf_keras.Model
-    ) -> divergence_lib.Divergence | None:
-        """Returns how far the model is from its teacher; None without one."""
-        del model
-        return None
+    def after_evaluation(
+        self,
+        model: tf_keras.Model,
+        folder: str,
+        step: int,
+        writer: tf.summary.SummaryWriter,
+    ) -> None:
+        """Writes what a task shows of its model besides metrics.
+
+        Args:
+            model: that was evaluated.
+            folder: of the run.
+            step: int. The model's.
+            writer: of TensorBoard summaries.
+        """
+        del model, folder, step, writer
 
     def train_step(self, inputs, model, optimizer, metrics=None):
         return apply(self, inputs, model, optimizer, metrics)
@@ -132,7 +141,8 @@ def apply(
     ]
     names = [f"loss term {name}" for name in factors]
     names += [f"gradient of {variable.name}" for _, variable in updates]
-    squares = [tf.reduce_sum(tf.square(gradient)) for gradient, _ in updates]
+    # Half the sum of squares is finite if all numbers are.
+    squares = [tf.nn.l2_loss(gradient) for gradient, _ in updates]
     watched = tf.concat([contributions, tf.stack(squares)], axis=0)
     may_update = task.guard.admit(names, _sum_over_replicas(watched))
     _update_if(may_update, optimizer, updates)

@@ -3,6 +3,7 @@
 Legend: B batch, S sequence, P predictions per sequence, V vocabulary.
 """
 
+import contextlib
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -13,13 +14,14 @@ from mobilebert_tf import experiments
 from mobilebert_tf import losses
 from mobilebert_tf.data import sharding
 from mobilebert_tf.distillation import divergence as divergence_lib
-from mobilebert_tf.distillation import optimizers
+from mobilebert_tf.distillation import pictures
 from mobilebert_tf.distillation import schedule
 from mobilebert_tf.distillation import student as student_lib
 from mobilebert_tf.distillation import transfer
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import dense
 from mobilebert_tf.modeling import models
+from mobilebert_tf.optimization import optimizers
 from mobilebert_tf.tasks import gradient_steps
 from mobilebert_tf.tasks import pretraining_inputs
 
@@ -35,8 +37,9 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
 
     L_PD = alpha * L_MLM + (1 - alpha) * L_KD + L_NSP (paper section 3.5);
     alpha is 1 without a teacher. Transfer losses are in
-    distillation/transfer.py. The teacher runs in inference mode, and with one
-    the student has no dropout either, as in the reference. In a transfer stage
+    distillation/transfer.py. The teacher runs in inference mode, and where it
+    teaches the student has no dropout either, as in the reference. In a
+    transfer stage
     blocks above those that learn are not computed, and nothing below them is
     differentiated.
 
@@ -46,7 +49,7 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
         stage: what to learn, on which data, at which rates.
         teacher: MobileBertForPreTraining or None.
         teacher_blocks: the teacher's block (0-based) for each block of the
-            student; needed for transfer losses alone.
+            student; needed for transfer losses, and to watch divergence.
         start_step: int. Global step to start from: batches of the training
             data before it are passed over, so that a resumed run sees what an
             uninterrupted one would.
@@ -151,28 +154,39 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
     def validation_step(self, inputs, model, metrics=None):
         # The terms are weighted by what they average over; a mean of the
         # batches' losses would not be.
-        _, terms = self.compute_loss(inputs, model, training=False)
+        with self._exact_teacher():
+            _, terms = self.compute_loss(inputs, model, training=False)
         gradient_steps.update_metrics(metrics, terms)
         return {}
+
+    def after_evaluation(self, model, folder, step, writer) -> None:
+        """Writes how far each block is from the teacher's, with pictures."""
+        divergence = self.divergence(model)
+        if divergence is not None:
+            pictures.write(
+                divergence,
+                folder,
+                self.stage.name,
+                step,
+                self.stage.blocks,
+                writer,
+            )
 
     def divergence(self, model) -> divergence_lib.Divergence | None:
         """Compares all blocks on the first validation batch.
 
-        None also where no block of the teacher belongs to one of the student:
-        without transfer losses, if they have different numbers of blocks.
+        None also where no block of the teacher belongs to one of the student.
         """
-        if self.teacher is None:
-            return None
-        teacher, student = self.teacher.encoder, model.encoder
-        teacher_blocks = self.teacher_blocks
-        if not teacher_blocks and len(teacher.blocks) == len(student.blocks):
-            teacher_blocks = range(len(student.blocks))
-        if not teacher_blocks:
+        if self.teacher is None or not self.teacher_blocks:
             return None
         dataset = self.build_inputs(self.task_config.validation_data)
-        return divergence_lib.observe(
-            teacher, student, next(iter(dataset)), teacher_blocks
-        )
+        with self._exact_teacher():
+            return divergence_lib.observe(
+                self.teacher.encoder,
+                model.encoder,
+                next(iter(dataset)),
+                self.teacher_blocks,
+            )
 
     def compute_loss(self, inputs, model, training: bool):
         """Returns the loss and its terms as {name: (mean, weight)}.
@@ -204,8 +218,9 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
             terms.update(transfer.named(transferred))
         if self._trains_unused_blocks:
             weights = self.loss_weights(inputs)
+            mean = tf.reduce_mean(outputs["encoder_outputs"][-1])
             terms[_UNUSED_BLOCKS] = (
-                tf.reduce_mean(outputs["encoder_outputs"][-1]),
+                tf.cast(mean, tf.float32),
                 weights[_UNUSED_BLOCKS],
             )
         loss = tf.add_n(
@@ -294,9 +309,10 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
 
     def _run_student(self, inputs, model, blocks, training):
         if self.stage.pretraining or not training:
+            learns_from_teacher = self._distills or bool(blocks)
             return model(
                 inputs,
-                training=training and self.teacher is None,
+                training=training and not learns_from_teacher,
                 logits_only=not blocks,
             )
         num_blocks = max(self.stage.blocks) + 1
@@ -322,6 +338,12 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
         return self.teacher.encoder(
             inputs, training=False, num_blocks=num_blocks
         )
+
+    def _exact_teacher(self):
+        """Returns a context in which the teacher's products are in floats."""
+        if self.teacher is None:
+            return contextlib.nullcontext()
+        return dense.float_products(self.teacher)
 
     def _run_whole_teacher(self, inputs, logits_only):
         if not self.task_config.official_defects.temperature_on_teacher_hidden:

@@ -2,6 +2,10 @@
 
 import contextlib
 import functools
+import itertools
+import json
+import os
+from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -11,12 +15,16 @@ from mobilebert_tf import tokenization
 from mobilebert_tf.data import dynamic_masking
 from mobilebert_tf.data import pretraining
 from mobilebert_tf.data import raw_text
+from mobilebert_tf.data import record_files
+from mobilebert_tf.data import text
 from mobilebert_tf.data import token_records
 
 EXAMPLES = "examples"
 TOKENS = "tokens"
 TEXT = "text"
 FORMATS = (EXAMPLES, TOKENS, TEXT)
+
+_FILES_RECORD = "training_files.json"
 
 
 def make_dataset(
@@ -103,6 +111,62 @@ def make_dataset(
     return dynamic_masking.apply(
         batches, masker, data.global_batch_size, start_batch, input_context
     )
+
+
+def check_continues(
+    data: Mapping[str, experiments.PretrainingDataConfig],
+    model_dir: str,
+    output_dir: str,
+) -> None:
+    """Checks that the training files are those that a run began with.
+
+    The order of the data is a function of the files: with one more, or one
+    that was written anew, a run would not go on where it was. They may lie
+    elsewhere.
+
+    Args:
+        data: flag of the files to the data set; evaluation may change.
+        model_dir: folder of the run, to read the record from.
+        output_dir: folder to write it to.
+
+    Raises:
+        ValueError: naming the first difference.
+    """
+    record = {
+        flag: [[os.path.basename(path), size] for path, size in _sizes(each)]
+        for flag, each in data.items()
+        if each.is_training
+    }
+    path = os.path.join(model_dir, _FILES_RECORD)
+    if not os.path.exists(path):
+        files.write_text(
+            os.path.join(output_dir, _FILES_RECORD), json.dumps(record) + "\n"
+        )
+        return
+    with open(path, encoding="utf-8") as stream:
+        before = json.load(stream)
+    for flag, now in record.items():
+        for old, new in itertools.zip_longest(before.get(flag, []), now):
+            if old != new:
+                raise ValueError(
+                    f"--{flag}: the run of {model_dir} began with other files: "
+                    f"got {_describe(new)}, expected {_describe(old)}; choose "
+                    "another --model_dir"
+                )
+
+
+def _sizes(data):
+    """Yields (path, records) of each file, of raw text (path, bytes)."""
+    paths = text.expand(data.input_path.split(","))
+    if data.data_format == TEXT:
+        sizes = [tf.io.gfile.stat(path).length for path in paths]
+    else:
+        sizes = record_files.count(paths)
+    return zip(paths, sizes, strict=True)
+
+
+def _describe(file):
+    return f"{file[0]} of size {file[1]}" if file else "no more"
 
 
 def named_damage(

@@ -1,11 +1,14 @@
 """Tests for benchmarks/transfer_strategies.py."""
 
+import pathlib
+
 import pytest
 
 from benchmarks import transfer_strategies
 from mobilebert_tf import experiment_builder
 from mobilebert_tf import experiments
 
+_ROOT = pathlib.Path(__file__).parents[2]
 _PATHS = {
     "teacher_dir": "/teacher",
     "vocab_file": "/vocab.txt",
@@ -24,6 +27,10 @@ def _value(command, flag):
     )
 
 
+def _config(command):
+    return str(_ROOT / _value(command, "config_file"))
+
+
 @pytest.mark.parametrize("arm", transfer_strategies.ARMS)
 def test_arms_are_valid_experiments(arm):
     pretraining, fine_tuning = transfer_strategies.commands(
@@ -31,7 +38,7 @@ def test_arms_are_valid_experiments(arm):
     )
     params = experiment_builder.build(
         experiments.pretraining(),
-        [_value(pretraining, "config_file")],
+        [_config(pretraining)],
         _value(pretraining, "params_override"),
         {},
     )
@@ -40,7 +47,7 @@ def test_arms_are_valid_experiments(arm):
     assert has_teacher == (arm != "bare")
     params = experiment_builder.build(
         experiments.classification(),
-        [_value(fine_tuning, "config_file")],
+        [_config(fine_tuning)],
         _value(fine_tuning, "params_override"),
         {},
     )
@@ -53,7 +60,7 @@ def test_every_arm_takes_the_steps_of_the_paper_in_proportion():
         command, _ = transfer_strategies.commands(arm, 1, _PATHS, "/out/run")
         params = experiment_builder.build(
             experiments.pretraining(),
-            [_value(command, "config_file")],
+            [_config(command)],
             _value(command, "params_override"),
             {},
         )

@@ -313,8 +313,19 @@ def _to_strings(feature):
         (
             "masked_lm_ids",
             lambda feature: feature.int64_list.value.__setitem__(2, 999),
-            "masked_lm_ids: got id 999, expected less than the vocabulary "
+            "masked_lm_ids: got 999, expected less than the vocabulary "
             "size 900",
+        ),
+        (
+            "masked_lm_positions",
+            lambda feature: feature.int64_list.value.__setitem__(0, 32),
+            "masked_lm_positions: got 32, expected less than the sequence "
+            "length 32",
+        ),
+        (
+            "next_sentence_labels",
+            lambda feature: feature.int64_list.value.__setitem__(0, 7),
+            "next_sentence_labels: got 7, expected less than 2",
         ),
         (
             "input_ids",

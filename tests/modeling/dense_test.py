@@ -112,6 +112,18 @@ def test_floats_again_and_gradients_of_floats_only():
     np.testing.assert_array_equal(outputs, exact)
 
 
+def test_floats_for_a_while():
+    model = _make(np.random.default_rng(4).normal(size=[8, 3]), np.zeros([3]))
+    inputs = tf.random.stateless_normal([4, 8], [1, 2])
+    exact = model(inputs).numpy()
+    dense.set_precision(model, dense.INT8)
+    rounded = model(inputs).numpy()
+    with dense.float_products(model):
+        np.testing.assert_array_equal(model(inputs), exact)
+    np.testing.assert_array_equal(model(inputs), rounded)
+    assert (exact != rounded).any()
+
+
 def test_bad_precision():
     with pytest.raises(ValueError, match="precision: .*int8.*got 'int4'"):
         dense.set_precision(_make(np.ones([2, 2]), np.ones([2])), "int4")

@@ -176,6 +176,7 @@ def test_a_teacher_in_two_lengths(workspace, tmp_path):
             "--do_train",
             f"--output_dir={tmp_path}",
             *_TINY,
+            "--num_train_steps=4",
         ]
     )
     assert _stages(tmp_path) == [

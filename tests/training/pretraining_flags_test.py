@@ -208,6 +208,29 @@ def test_what_is_done(arguments, expected):
     assert pretraining_flags.modes(params, values) == expected
 
 
+def test_nothing_to_do():
+    values = _parse("--do_train=false", "--do_eval=false")
+    with pytest.raises(ValueError, match="nothing to do: expected --do_train"):
+        pretraining_flags.modes(pretraining_flags.build(values), values)
+
+
+def test_first_steps_are_among_all_steps():
+    params = _build("--num_train_steps=500", "--first_num_train_steps=450")
+    assert (params.task.first_train_steps, params.trainer.train_steps) == (
+        450,
+        50,
+    )
+    with pytest.raises(ValueError, match="450: expected at most --num_train"):
+        _build("--num_train_steps=5", "--first_num_train_steps=450")
+
+
+def test_the_first_batch_is_the_other_unless_given():
+    data = _build("--train_batch_size=64").task.first_train_data
+    assert data.global_batch_size == 64
+    data = _build("--train_batch_size=64", "--first_train_batch_size=128")
+    assert data.task.first_train_data.global_batch_size == 128
+
+
 def test_evaluation_without_its_own_data_is_on_the_training_data():
     params = _build("--input_file=t", "--do_eval")
     assert params.task.validation_data.input_path == "t"

@@ -264,3 +264,25 @@ def _losses(folder):
         for row in training_log.read_metrics(folder)
         if row["kind"] == "train"
     }
+
+
+def test_a_run_goes_on_with_its_own_files_alone(tmp_path, workspace):
+    files = [tmp_path / name for name in ("a-0", "a-1")]
+    for file in files:
+        shutil.copy(workspace.records, file)
+
+    def check(pattern, **fields):
+        data = experiments.PretrainingDataConfig(input_path=pattern, **fields)
+        folder = str(tmp_path / "run")
+        pretraining_inputs.check_continues({"input_file": data}, folder, folder)
+
+    check(f"{tmp_path}/a-*")
+    check(f"{files[0]},{files[1]}")
+    with pytest.raises(
+        ValueError, match="the run .*got no more"
+    ):
+        check(str(files[0]))
+    shutil.copy(files[0], tmp_path / "a-2")
+    with pytest.raises(ValueError, match="got a-2 of size .*expected no more"):
+        check(f"{tmp_path}/a-*")
+    check(str(files[0]), is_training=False)

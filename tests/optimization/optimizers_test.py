@@ -6,8 +6,8 @@ import tensorflow as tf
 from official.modeling import optimization
 
 from mobilebert_tf import experiments
-from mobilebert_tf.distillation import optimizers
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.optimization import optimizers
 
 _MAKERS = {
     "lamb": experiments.lamb_config,

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from official.modeling.optimization import lamb
 
-from mobilebert_tf.distillation import fused_lamb
+from mobilebert_tf.optimization import fused_lamb
 
 _OPTIONS = dict(
     learning_rate=0.05,

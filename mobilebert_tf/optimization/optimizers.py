@@ -12,8 +12,8 @@ import tf_keras
 from official.modeling import optimization
 from official.modeling.optimization import legacy_adamw
 
-from mobilebert_tf.distillation import fused_lamb
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.optimization import fused_lamb
 
 # A replica's copy of a variable is named after the variable.
 _NAME_END = re.compile(r"(/replica_\d+)?:\d+$")

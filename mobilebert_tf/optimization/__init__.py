@@ -1,0 +1,1 @@
+"""Optimizers of pre-training, with rates per block."""
