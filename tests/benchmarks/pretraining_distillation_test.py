@@ -26,6 +26,7 @@ def test_all_forms_have_one_loss_and_one_gradient(networks, inputs):
     assert straightforward["gain"] == 1.0
     assert in_floats["loss_error"] < 1e-4
     assert in_floats["gradient_error"] < 1e-4
+    assert straightforward["gradient_error"] == 0.0
     assert 0 < in_integers["loss_error"] < 0.01
     for each in figures.values():
         assert 0 < each["min_secs"] <= each["median_secs"]
