@@ -203,8 +203,8 @@ class DistillationConfig(base_config.Config):
         temperature: float > 0. Divides both models' logits.
         teacher_precision: str. "float32", or "int8" for products of 8-bit
             integers in the teacher where only its logits are read: in stages
-            without transfer losses. About three times as fast on x86 CPUs with
-            AVX512-VNNI; it has no other devices.
+            without transfer losses. For x86 CPUs with AVX512-VNNI alone; how
+            fast it is: benchmarks/pretraining_distillation.py.
     """
 
     ground_truth_ratio: float = 0.5
