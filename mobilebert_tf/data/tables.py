@@ -146,9 +146,18 @@ def _json_text(record: Mapping[str, object], name: str, place: str) -> str:
         )
     value = record[name]
     if isinstance(value, str):
+        if not value.isascii() and _has_lone_surrogate(value):
+            raise ValueError(
+                f"{place}: {name}: got half of a surrogate pair, expected text"
+            )
         return value
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     raise ValueError(
         f"{place}: {name}: got {json.dumps(value)}, expected a text or number"
     )
+
+
+def _has_lone_surrogate(text):
+    """Whether it has code points that UTF-8 lacks; JSON can escape them."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
