@@ -59,7 +59,7 @@ def test_smoothed_loss_is_that_of_keras():
     keras = tf_keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=0.2
     )
-    expected = keras(tf.one_hot(inputs["label_ids"], 3), logits)
+    expected = float(keras(tf.one_hot(inputs["label_ids"], 3), logits))
     task = _task(loss={"label_smoothing": 0.2})
     assert _loss(task, logits, inputs) == pytest.approx(expected, rel=1e-5)
 
