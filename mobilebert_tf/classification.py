@@ -279,7 +279,7 @@ def _source_for(config, info):
     name = config.task_name or info.task_name
     if not name:
         raise ValueError(
-            "the model names no GLUE task (converted models and those of own "
+            "the model names no task (converted models and those of own "
             "tables do not): give --task_name and --data_dir, or --dev_file "
             "or --test_file"
         )

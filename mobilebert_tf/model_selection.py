@@ -1,10 +1,12 @@
 """What is kept of a run's evaluations: their counts, and the best model.
 
-model_dir/
-  evaluation_SET.json   metrics, confusion matrix and scores per class of
-                        the newest evaluation
-  best/                 a model's folder with the weights of the best
-                        evaluation, and that evaluation
+    model_dir/
+      evaluation_SET.json   metrics, confusion matrix and scores per class of
+                            the newest evaluation
+      best/                 a model's folder with the weights of the best
+                            evaluation, and that evaluation
+
+SET is the split: "dev", and of MNLI "dev_mismatched" as well.
 """
 
 import json
