@@ -144,9 +144,13 @@ def test_prediction_is_by_the_best_model(classifier, tmp_path):
     trained = model_directory.load(best)
     for variable in trained.model.classifier.trainable_variables:
         variable.assign(-variable)
-    tf.train.Checkpoint(
+    checkpoint = tf.train.Checkpoint(
         model=trained.model, global_step=tf.Variable(1, dtype=tf.int64)
-    ).write(trained.checkpoint)
+    )
+    manager = tf.train.CheckpointManager(
+        checkpoint, best, max_to_keep=1, checkpoint_name="ckpt"
+    )
+    manager.save(checkpoint_number=161)
     before = [row[1] for row in _rows(f"{model_dir}/predictions_test.tsv")[1:]]
     classification.run(
         experiments.classification(), model_dir, False, False, "test"
