@@ -105,6 +105,9 @@ def select_columns(
 def decode_lines(path: str) -> Iterator[tuple[int, str]]:
     """Yields (number from 1, line without its end) of a UTF-8 file.
 
+    A last line without an end is accepted with a warning: a file that was cut
+    short may look like that.
+
     Raises:
         ValueError: if the file is missing or a line is not UTF-8.
     """
@@ -122,4 +125,10 @@ def decode_lines(path: str) -> Iterator[tuple[int, str]]:
                 ) from error
             if number == 1:
                 decoded = decoded.removeprefix("\ufeff")
+            if not line.endswith(b"\n"):
+                logging.warning(
+                    "%s:%d: the last line has no end: was the file cut?",
+                    path,
+                    number,
+                )
             yield number, decoded.removesuffix("\n").removesuffix("\r")

@@ -407,6 +407,16 @@ def test_real_files(real_data, tmp_path, name):
             assert labels == set(task.labels)
 
 
+@pytest.mark.parametrize("end, is_warned_of", [("\n", False), ("", True)])
+def test_a_last_line_without_end_is_warned_of(
+    tmp_path, caplog, end, is_warned_of
+):
+    folder = _write(tmp_path, "test.tsv", f"index\tsentence\n0\tba be{end}")
+    assert len(glue.read_examples("SST-2", folder, glue.TEST)) == 1
+    warning = "test.tsv:2: the last line has no end"
+    assert (warning in caplog.text) == is_warned_of
+
+
 def test_real_files_without_their_end(real_data, tmp_path):
     """Cut within the last row of the columns before the label."""
     content = (real_data / "glue/MRPC/train.tsv").read_bytes().rstrip(b"\n")
