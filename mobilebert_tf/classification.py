@@ -11,10 +11,13 @@ from mobilebert_tf import experiment_builder
 from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
+from mobilebert_tf import model_selection
 from mobilebert_tf import runtime
 from mobilebert_tf import training
+from mobilebert_tf.data import classification_sources as sources
 from mobilebert_tf.data import glue
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.evaluation import glue_submission
 from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import classification as tasks
@@ -30,14 +33,19 @@ def run(
 ) -> dict[str, float]:
     """Fine-tunes (or continues), evaluates on dev, predicts.
 
+    With do_eval the best model of a run is kept in model_dir/best; it is what
+    is evaluated without training, and what predicts.
+
     Args:
         params: experiments.classification() with overrides.
         model_dir: folder of checkpoints, logs and configuration.
         do_train: bool. Train on the train split.
-        do_eval: bool. Evaluate on the dev split.
+        do_eval: bool. Evaluate on the dev split, of MNLI on both; see
+            model_selection for what is written.
         predict_split: "dev", "test", or "" for none. Predictions go to
-            model_dir/predictions_SPLIT.tsv: index and label, as GLUE takes
-            them, and then the probability of each label.
+            model_dir/predictions_SPLIT.tsv: index, label and the probability
+            of each label, or the value of a regression; those on a test set
+            of GLUE also to its file for the GLUE server.
 
     Returns:
         The dev metrics; empty without do_eval.
@@ -50,32 +58,34 @@ def run(
             "nothing to do: give --do_train, --do_eval or --do_predict"
         )
     strategy = runtime.set_up(params.runtime)
-    if do_train and predict_split:
-        # A missing file should not show after hours of training.
-        _read_examples(
-            params.task, glue.get_task(params.task.task_name), predict_split
-        )
     metrics = {}
     with runtime.output_directory(strategy, model_dir) as output_dir:
         if do_train:
-            metrics = _train(params, model_dir, output_dir, do_eval, strategy)
+            source = _training_source(params.task)
+            if predict_split:
+                # A missing file should not show after hours of training.
+                for split in source.splits_of(predict_split):
+                    source.read(split)
+            metrics = _train(
+                params, source, model_dir, output_dir, do_eval, strategy
+            )
         elif do_eval:
             with strategy.scope():
-                metrics = _evaluate(params, model_dir)
+                metrics = _evaluate(params, model_dir, output_dir)
         if predict_split:
-            _predict(params, model_dir, output_dir, predict_split)
+            _predict(params.task, model_dir, output_dir, predict_split)
     return metrics
 
 
-def _train(params, model_dir, output_dir, evaluate, strategy):
+def _train(params, source, model_dir, output_dir, evaluate, strategy):
     config = params.task
-    task_spec = glue.get_task(config.task_name)
     batch_size = config.train_data.global_batch_size
     if batch_size < 1:
         raise ValueError(
             "task.train_data.global_batch_size: expected at least 1, got "
             f"{batch_size}"
         )
+    metric = _selection_metric(config, source)
     encoder = None
     if config.init_checkpoint:
         start = _load_pretrained(config.init_checkpoint, config.model)
@@ -91,14 +101,15 @@ def _train(params, model_dir, output_dir, evaluate, strategy):
         lower_case = config.model.lower_case
         vocab_file = config.model.vocab_file
     network.check_sequence_length(config.max_seq_length, "task.max_seq_length")
-    train = _features(config, task_spec, "train", tokenizer)
-    dev = _features(config, task_spec, "dev", tokenizer) if evaluate else None
+    tasks.check(config, network, source.labels)
+    train = _features(config, source, glue.TRAIN, tokenizer)
+    dev = _dev_features(config, source, tokenizer) if evaluate else {}
 
-    num_examples = len(train["label_ids"])
+    num_examples = len(train["input_word_ids"])
     if num_examples < batch_size:
         raise ValueError(
-            f"{config.data_dir}: {num_examples} train examples are fewer than "
-            f"a batch of {batch_size}"
+            f"{config.data_dir or config.table.train_file}: {num_examples} "
+            f"train examples are fewer than a batch of {batch_size}"
         )
     if not params.trainer.train_steps:
         params.trainer.train_steps = int(
@@ -112,20 +123,26 @@ def _train(params, model_dir, output_dir, evaluate, strategy):
     )
     tf_keras.utils.set_random_seed(config.seed)
     experiment_builder.check_continues(params, model_dir)
-    model_directory.write(
-        output_dir,
-        network,
-        model_directory.ModelInfo(
-            head=model_directory.SEQUENCE_CLASSIFICATION,
-            max_seq_length=config.max_seq_length,
-            lower_case=lower_case,
-            task_name=task_spec.name,
-            labels=tuple(task_spec.labels),
-            data_dir=os.path.abspath(config.data_dir),
-        ),
-        vocab_file,
+    info = model_directory.ModelInfo(
+        head=model_directory.SEQUENCE_CLASSIFICATION,
+        max_seq_length=config.max_seq_length,
+        lower_case=lower_case,
+        task_name=source.task.name if source.task else "",
+        labels=tuple(source.labels),
+        data_dir=os.path.abspath(config.data_dir) if source.task else "",
     )
+
+    def write_model(folder):
+        model_directory.write(folder, network, info, vocab_file)
+
+    write_model(output_dir)
     experiment_builder.write_params(params, output_dir)
+    record = model_selection.EvaluationRecord(
+        output_dir,
+        source.labels,
+        metric,
+        write_model if config.keep_best else None,
+    )
     with strategy.scope():
         return training.run_stages(
             params,
@@ -133,12 +150,13 @@ def _train(params, model_dir, output_dir, evaluate, strategy):
             lambda stage, start_step: tasks.ClassificationTask(
                 config,
                 network,
-                task_spec.labels,
-                task_spec.metrics,
+                source.labels,
+                source.metrics,
                 train,
                 dev,
                 start_step,
                 encoder,
+                record,
             ),
             lambda stage: optimizer_config,
             model_dir,
@@ -146,36 +164,65 @@ def _train(params, model_dir, output_dir, evaluate, strategy):
         )
 
 
-def _evaluate(params, model_dir):
-    trained = load_classifier(model_dir)
-    task_spec = _task_of(params.task, trained.info)
+def _evaluate(params, model_dir, output_dir):
+    folder = model_selection.best_or_newest(model_dir)
+    trained = load_classifier(folder)
+    source = _source_for(params.task, trained.info)
     config = _with_model_info(params.task, trained.info)
-    dev = _features(config, task_spec, "dev", trained.tokenizer)
     stage = schedule.Stage("fine_tuning", 0, 0)
     task = tasks.ClassificationTask(
         config.replace(classifier_dropout=0.0),
         model_directory.without_dropout(trained.config),
-        task_spec.labels,
-        task_spec.metrics,
+        source.labels,
+        source.metrics,
         train_features=None,
-        validation_features=dev,
+        validation_features=_dev_features(config, source, trained.tokenizer),
+        on_evaluation=model_selection.EvaluationRecord(
+            output_dir, source.labels, _selection_metric(config, source)
+        ),
     )
-    return training.evaluate_model(params, task, stage, model_dir)
+    return training.evaluate_model(params, task, stage, folder)
 
 
-def _predict(params, model_dir, output_dir, split):
-    trained = load_classifier(model_dir)
-    task_spec = _task_of(params.task, trained.info)
-    config = _with_model_info(params.task, trained.info)
-    features = _features(config, task_spec, split, trained.tokenizer)
-    probabilities = prediction.predict_probabilities(trained.model, features)
-    rows = ["\t".join(["index", "prediction", *trained.info.labels])]
-    for index, row in enumerate(probabilities):
-        label = trained.info.labels[row.argmax()]
-        rows.append("\t".join([str(index), label, *(f"{p:.6f}" for p in row)]))
-    path = os.path.join(output_dir, f"predictions_{split}.tsv")
-    files.write_text(path, "\n".join(rows) + "\n")
-    logging.info("wrote %d predictions to %s", len(probabilities), path)
+def _predict(config, model_dir, output_dir, split):
+    trained = load_classifier(model_selection.best_or_newest(model_dir))
+    source = _source_for(config, trained.info)
+    config = _with_model_info(config, trained.info)
+    for each in source.splits_of(split):
+        features = _features(config, source, each, trained.tokenizer)
+        if glue.is_regression(source.labels):
+            predicted = prediction.predict_values(trained.model, features)
+            columns = [[f"{value:.6f}"] for value in predicted]
+            header = ["index", "prediction"]
+        else:
+            probabilities = prediction.predict_probabilities(
+                trained.model, features
+            )
+            predicted = [source.labels[row.argmax()] for row in probabilities]
+            columns = [
+                [label, *(f"{p:.6f}" for p in row)]
+                for label, row in zip(predicted, probabilities, strict=True)
+            ]
+            header = ["index", "prediction", *source.labels]
+        rows = [header, *([str(i), *row] for i, row in enumerate(columns))]
+        path = os.path.join(
+            output_dir, _predictions_file(source, trained.info, each)
+        )
+        files.write_text(path, "".join("\t".join(r) + "\n" for r in rows))
+        logging.info("wrote %d predictions to %s", len(predicted), path)
+        if source.task is not None:
+            path = glue_submission.write(
+                source.task, each, predicted, output_dir
+            )
+            if path:
+                logging.info("wrote the file for the GLUE server to %s", path)
+
+
+def _predictions_file(source, info, split):
+    """Returns a name that another task's predictions do not have."""
+    if source.task is None or source.task.name == info.task_name:
+        return f"predictions_{split}.tsv"
+    return f"predictions_{source.task.name}_{split}.tsv"
 
 
 def load_classifier(model_dir: str) -> model_directory.TrainedModel:
@@ -217,39 +264,70 @@ def _load_pretrained(folder, given):
     return start
 
 
-def _task_of(config, info):
+def _training_source(config):
+    if sources.has_files(config.table):
+        _check_one_source(config)
+        return sources.TableSource(config.table)
+    return sources.GlueSource(glue.get_task(config.task_name), config.data_dir)
+
+
+def _source_for(config, info):
+    """Returns the source of a trained model's examples; labels must agree."""
+    if sources.has_files(config.table):
+        _check_one_source(config)
+        return sources.TableSource(config.table, info.labels)
     name = config.task_name or info.task_name
     if not name:
         raise ValueError(
-            "the model names no task (converted models do not): give "
-            "--task_name and --data_dir"
+            "the model names no task (converted models and those of own "
+            "tables do not): give --task_name and --data_dir, or --dev_file "
+            "or --test_file"
         )
-    task_spec = glue.get_task(name)
-    if task_spec.labels != info.labels:
-        labels = ",".join(task_spec.labels)
+    task = glue.get_task(name)
+    if task.labels != info.labels:
+        labels = ",".join(task.labels)
         raise ValueError(
             f"the model has labels {', '.join(info.labels)} but "
-            f"{task_spec.name} has {', '.join(task_spec.labels)}; if they mean "
+            f"{task.name} has {', '.join(task.labels)}; if they mean "
             f"the same, convert the model again with --labels={labels}"
         )
-    return task_spec
+    return sources.GlueSource(task, config.data_dir or info.data_dir)
+
+
+def _check_one_source(config):
+    if config.task_name:
+        raise ValueError(
+            f"expected a GLUE task or own files, got --task_name="
+            f"{config.task_name} and one of --train_file, --dev_file and "
+            "--test_file"
+        )
+
+
+def _selection_metric(config, source):
+    metric = config.selection_metric or source.metrics[0]
+    known = (*source.metrics, "validation_loss")
+    if metric not in known:
+        raise ValueError(
+            f"task.selection_metric: expected one of {', '.join(known)}, got "
+            f"{metric!r}"
+        )
+    return metric
 
 
 def _with_model_info(config, info):
-    return config.replace(
-        data_dir=config.data_dir or info.data_dir,
-        max_seq_length=info.max_seq_length,
-    )
+    return config.replace(max_seq_length=info.max_seq_length)
 
 
-def _features(config, task_spec, split, tokenizer):
-    examples = _read_examples(config, task_spec, split)
-    logging.info("%s %s: %d examples", task_spec.name, split, len(examples))
+def _dev_features(config, source, tokenizer):
+    return {
+        split: _features(config, source, split, tokenizer)
+        for split in source.splits_of(glue.DEV)
+    }
+
+
+def _features(config, source, split, tokenizer):
+    examples = source.read(split)
+    logging.info("%s: %d examples", split, len(examples))
     return glue.features(
-        examples, tokenizer, config.max_seq_length, task_spec.labels
+        examples, tokenizer, config.max_seq_length, source.labels
     )
-
-
-def _read_examples(config, task_spec, split):
-    files.require_directory(config.data_dir, "data_dir")
-    return glue.read_examples(task_spec.name, config.data_dir, split)

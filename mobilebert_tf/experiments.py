@@ -10,8 +10,11 @@ from official.core import config_definitions
 from official.modeling import optimization
 from official.modeling.hyperparams import base_config
 
+from mobilebert_tf import classification_config
 from mobilebert_tf import runtime
 from mobilebert_tf.modeling import dense
+
+ClassificationDataConfig = classification_config.ClassificationDataConfig
 
 # Neither decayed nor, with LAMB, scaled by the trust ratio (reference code).
 _EXCLUDED_FROM_DECAY = ["LayerNorm", "bias"]
@@ -291,35 +294,29 @@ class PretrainingTaskConfig(config_definitions.TaskConfig):
 
 
 @dataclasses.dataclass
-class ClassificationDataConfig(base_config.Config):
-    """Examples of a GLUE task.
-
-    Attributes:
-        global_batch_size: int. Examples per step over all replicas.
-        is_training: bool. Shuffle and repeat.
-        seed: int. Of the shuffling.
-    """
-
-    global_batch_size: int = 32
-    is_training: bool = True
-    seed: int = 0
-
-
-@dataclasses.dataclass
 class ClassificationTaskConfig(config_definitions.TaskConfig):
-    """Fine-tuning on a sentence classification task.
+    """Fine-tuning on sentence classification or regression.
 
     Attributes:
         init_checkpoint: str. Folder of a pre-trained model; "" starts from
             random weights. Network and vocabulary are taken from it, and
             `model` may only replace its dropout.
-        task_name: str. Name in mobilebert_tf.data.glue.TASKS.
-        data_dir: str. Folder of the task's train.tsv, dev.tsv and test.tsv.
+        task_name: str. GLUE task (mobilebert_tf.data.glue_tasks); "" with
+            `table`.
+        data_dir: str. Folder of the GLUE task's files.
+        table: a user's own files, in place of a GLUE task.
         max_seq_length: int. Tokens per example, longer ones are cut.
         num_train_epochs: float. Sets trainer.train_steps when that is 0.
         warmup_proportion: float. Share of the steps with rising rate, when
             the optimizer config has no warm-up of its own.
         classifier_dropout: float. On the pooled vector.
+        loss: how examples and labels count.
+        num_frozen_blocks: int or None. The embeddings and so many of the
+            lowest blocks keep their weights; None trains all.
+        selection_metric: str. Which of the task's metrics selects the best
+            checkpoint; "" takes the task's first.
+        keep_best: bool. Whether the weights of the best evaluation of a run
+            are kept in model_dir/best.
         seed: int. Of initialisation and dropout.
         gradient_accumulation_steps: int. Parts that a batch is worked through
             in, one after the other; the update is that of the whole batch.
@@ -328,10 +325,19 @@ class ClassificationTaskConfig(config_definitions.TaskConfig):
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     task_name: str = ""
     data_dir: str = ""
+    table: classification_config.TableConfig = dataclasses.field(
+        default_factory=classification_config.TableConfig
+    )
     max_seq_length: int = 128
     num_train_epochs: float = 3.0
     warmup_proportion: float = 0.1
     classifier_dropout: float = 0.1
+    loss: classification_config.ClassificationLossConfig = dataclasses.field(
+        default_factory=classification_config.ClassificationLossConfig
+    )
+    num_frozen_blocks: int | None = None
+    selection_metric: str = ""
+    keep_best: bool = True
     seed: int = 0
     gradient_accumulation_steps: int = 1
     train_data: ClassificationDataConfig = dataclasses.field(

@@ -1,7 +1,11 @@
-"""GLUE tasks: files -> examples -> features -> tf.data."""
+"""GLUE tasks: files -> examples -> features -> tf.data.
+
+Legend: B batch, N examples, S sequence.
+"""
 
 import dataclasses
 import functools
+import math
 import os
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -12,62 +16,31 @@ from absl import logging
 
 from mobilebert_tf import tokenization
 from mobilebert_tf.data import epochs
+from mobilebert_tf.data import glue_tasks
 from mobilebert_tf.data import tsv
 
-TRAIN = "train"
-DEV = "dev"
-TEST = "test"
-SPLITS = (TRAIN, DEV, TEST)
+TRAIN = glue_tasks.TRAIN
+DEV = glue_tasks.DEV
+TEST = glue_tasks.TEST
+SPLITS = glue_tasks.SPLITS
 
 # Stands for the label of a test example.
 UNKNOWN_LABEL = -1
 
-
-@dataclasses.dataclass(frozen=True)
-class FileLayout:
-    """Where a file has its texts and labels.
-
-    Attributes:
-        file_name: in the task's folder.
-        text_a: column of the (first) text: a header name, or an index in a
-            file without header.
-        text_b: column of the second text, if the task has pairs.
-        label: column of the label; None in test files.
-        num_columns: fields per row, of a file without header.
-    """
-
-    file_name: str
-    text_a: tsv.Column
-    text_b: tsv.Column | None = None
-    label: tsv.Column | None = None
-    num_columns: int | None = None
-
-    @property
-    def has_header(self) -> bool:
-        return self.num_columns is None
-
-
-@dataclasses.dataclass(frozen=True)
-class GlueTask:
-    """A task.
-
-    Attributes:
-        name: official spelling.
-        labels: texts of the labels in the files, by id.
-        metrics: names of the official metrics, the one that selects models
-            first.
-        files: layout by split.
-    """
-
-    name: str
-    labels: tuple[str, ...]
-    metrics: tuple[str, ...]
-    files: Mapping[str, FileLayout]
+# More of them than in any official file: it is another file.
+_MAX_TORN_SHARE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One row: a text or a pair, and its label unless it is of a test set."""
+    """A text or a pair, and its label unless it is of a test set.
+
+    Attributes:
+        guid: names it in messages.
+        text_a: the (first) text.
+        text_b: the second text of a pair.
+        label: its text in the file; of a regression that of a number.
+    """
 
     guid: str
     text_a: str
@@ -75,43 +48,16 @@ class Example:
     label: str | None = None
 
 
-_TASKS = (
-    GlueTask(
-        name="CoLA",
-        labels=("0", "1"),
-        metrics=("matthews_correlation", "accuracy"),
-        files={
-            TRAIN: FileLayout("train.tsv", text_a=3, label=1, num_columns=4),
-            DEV: FileLayout("dev.tsv", text_a=3, label=1, num_columns=4),
-            TEST: FileLayout("test.tsv", text_a="sentence"),
-        },
-    ),
-    GlueTask(
-        name="SST-2",
-        labels=("0", "1"),
-        metrics=("accuracy",),
-        files={
-            TRAIN: FileLayout("train.tsv", text_a="sentence", label="label"),
-            DEV: FileLayout("dev.tsv", text_a="sentence", label="label"),
-            TEST: FileLayout("test.tsv", text_a="sentence"),
-        },
-    ),
-)
-TASKS = {task.name.lower(): task for task in _TASKS}
-
-
-def get_task(name: str) -> GlueTask:
+def get_task(name: str) -> glue_tasks.GlueTask:
     """Returns a task by its official name in any case.
 
     Raises:
         ValueError: if there is no such task.
     """
-    task = TASKS.get(name.lower())
+    task = glue_tasks.TASKS.get(name.lower())
     if task is None:
-        raise ValueError(
-            f"task: got {name!r}, expected one of "
-            f"{', '.join(task.name for task in _TASKS)}"
-        )
+        names = ", ".join(task.name for task in glue_tasks.TASKS.values())
+        raise ValueError(f"task: got {name!r}, expected one of {names}")
     return task
 
 
@@ -121,7 +67,7 @@ def read_examples(task: str, data_dir: str, split: str) -> list[Example]:
     Args:
         task: name of a task, in any case.
         data_dir: folder with the official files.
-        split: one of SPLITS.
+        split: one that the task has.
 
     Returns:
         The examples in file order.
@@ -137,34 +83,90 @@ def read_examples(task: str, data_dir: str, split: str) -> list[Example]:
             f"{', '.join(task.files)}"
         )
     layout = task.files[split]
-    path = os.path.join(data_dir, layout.file_name)
+    path = _find(data_dir, layout.file_names)
     fields = {
         name: column
         for name in ("text_a", "text_b", "label")
         if (column := getattr(layout, name)) is not None
     }
     rows = tsv.read_columns(
-        path, list(fields.values()), layout.has_header, layout.num_columns
+        path,
+        list(fields.values()),
+        layout.has_header,
+        layout.num_columns,
+        max_torn_share=_MAX_TORN_SHARE if layout.has_torn_rows else 0.0,
     )
     examples = []
     for line, values in rows:
+        place = f"{path}:{line}"
         example = Example(
             guid=f"{split}-{len(examples)}",
             **dict(zip(fields, values, strict=True)),
         )
-        for name in ("text_a", "text_b"):
-            if name in fields and not getattr(example, name).strip():
-                raise ValueError(
-                    f"{path}:{line}: got an empty text in column "
-                    f"{fields[name]!r}, expected some words"
-                )
-        if "label" in fields and example.label not in task.labels:
-            raise ValueError(
-                f"{path}:{line}: got label {example.label!r}, expected one "
-                f"of {', '.join(task.labels)}"
-            )
+        if not layout.has_empty_texts:
+            check_texts(example, fields, place)
+        if example.label is not None:
+            check_label(example.label, task.labels, place, task.value_range)
         examples.append(example)
     return examples
+
+
+def is_regression(labels: Sequence[str]) -> bool:
+    """Whether these labels of a task or model name one value to predict."""
+    return len(labels) == 1
+
+
+def check_texts(
+    example: Example, columns: Mapping[str, tsv.Column], place: str
+) -> None:
+    """Raises ValueError if a text has nothing but white space.
+
+    Args:
+        example: its texts are checked.
+        columns: names of the columns of text_a and text_b.
+        place: file and row.
+    """
+    for name in ("text_a", "text_b"):
+        text = getattr(example, name)
+        if text is not None and not text.strip():
+            raise ValueError(
+                f"{place}: got an empty text in column {columns[name]!r}, "
+                "expected some words"
+            )
+
+
+def check_label(
+    label: str,
+    labels: Sequence[str],
+    place: str,
+    value_range: tuple[float, float] | None = None,
+) -> None:
+    """Raises ValueError for a label that the task does not have.
+
+    Args:
+        label: as in the file.
+        labels: those of the task.
+        place: file and row.
+        value_range: least and greatest value of a regression; None takes any
+            finite number.
+    """
+    if not is_regression(labels):
+        if label not in labels:
+            raise ValueError(
+                f"{place}: got label {label!r}, expected one of "
+                f"{', '.join(labels)}"
+            )
+        return
+    low, high = value_range or (-math.inf, math.inf)
+    try:
+        value = float(label)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and low <= value <= high):
+        expected = (
+            f"a number from {low:g} to {high:g}" if value_range else "a number"
+        )
+        raise ValueError(f"{place}: got {label!r}, expected {expected}")
 
 
 def features(
@@ -182,11 +184,12 @@ def features(
         examples: all with, or all without, a second text.
         tokenizer: maps texts to ids.
         max_seq_length: S.
-        labels: texts of the labels, by id.
+        labels: texts of the labels, by id; one of them means a regression.
 
     Returns:
         `input_word_ids`, `input_mask`, `input_type_ids`: int32 [N, S];
-        `label_ids`: int32 [N], UNKNOWN_LABEL where an example has none.
+        `label_ids`: int32 [N], UNKNOWN_LABEL where an example has none; of a
+        regression in its place `label_values`: float32 [N], NaN likewise.
 
     Raises:
         ValueError: if `max_seq_length` has no room for a token of each text.
@@ -221,18 +224,11 @@ def features(
         ids[position == end] = tokenizer.sep_id
         types[(position >= start) & (position <= end)] = index
         start = end + 1
-    label_ids = {label: index for index, label in enumerate(labels)}
     return {
         "input_word_ids": ids,
         "input_mask": (position < start).astype(np.int32),
         "input_type_ids": types,
-        "label_ids": np.array(
-            [
-                UNKNOWN_LABEL if e.label is None else label_ids[e.label]
-                for e in examples
-            ],
-            np.int32,
-        ),
+        **_label_features(examples, labels),
     }
 
 
@@ -283,6 +279,28 @@ def make_dataset(
         }
     )
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _find(data_dir, file_names):
+    """Returns the path of the first that is there, else that of the first."""
+    paths = [os.path.join(data_dir, name) for name in file_names]
+    return next(filter(os.path.isfile, paths), paths[0])
+
+
+def _label_features(examples, labels):
+    if is_regression(labels):
+        values = [math.nan if e.label is None else e.label for e in examples]
+        return {"label_values": np.array(values, np.float32)}
+    ids = {label: index for index, label in enumerate(labels)}
+    return {
+        "label_ids": np.array(
+            [
+                UNKNOWN_LABEL if e.label is None else ids[e.label]
+                for e in examples
+            ],
+            np.int32,
+        )
+    }
 
 
 def _permutation(size, epoch_seed):

@@ -21,11 +21,30 @@ def predict_probabilities(
 
     Args:
         model: MobileBertForSequenceClassification.
-        features: int32 arrays [N, S] by input name.
+        features: arrays [N, ...] by name, with the inputs int32 [N, S].
         batch_size: int.
     """
+    return _predict(model, features, batch_size, tf.nn.softmax)
+
+
+def predict_values(
+    model: tf_keras.Model,
+    features: Mapping[str, np.ndarray],
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Returns the values float32 [N] of a regression.
+
+    Args:
+        model: MobileBertForSequenceClassification with one label.
+        features: as of predict_probabilities.
+        batch_size: int.
+    """
+    return _predict(model, features, batch_size, lambda logits: logits[:, 0])
+
+
+def _predict(model, features, batch_size, activation):
     predict = tf.function(
-        lambda batch: tf.nn.softmax(model(batch, training=False)["logits"])
+        lambda batch: activation(model(batch, training=False)["logits"])
     )
     dataset = glue.make_dataset(
         features, batch_size, is_training=False, seed=0, drop_remainder=False

@@ -1,5 +1,8 @@
-"""Fine-tuning, evaluation and prediction on a separable toy task."""
+"""Fine-tuning, evaluation and prediction on toy tasks."""
 
+import csv
+import json
+import pathlib
 import random
 import re
 import shutil
@@ -7,6 +10,8 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
+from sklearn import metrics as sklearn_metrics
 
 from mobilebert_tf import classification
 from mobilebert_tf import experiment_builder
@@ -104,6 +109,215 @@ def test_predictions_are_in_glues_form(classifier):
         assert row[1] == str(int(np.argmax(probabilities)))
 
 
+def test_the_file_for_the_glue_server(classifier):
+    model_dir, _ = classifier
+    rows = [row[:2] for row in _rows(f"{model_dir}/predictions_test.tsv")]
+    assert _rows(f"{model_dir}/SST-2.tsv") == rows
+
+
+def test_the_evaluation_is_written(classifier):
+    model_dir, metrics = classifier
+    report = _json(f"{model_dir}/evaluation_dev.json")
+    assert report["metrics"] == pytest.approx(metrics, abs=1e-5)
+    assert report["labels"] == ["0", "1"]
+    matrix = np.array(report["confusion_matrix"])
+    assert matrix.sum(axis=1).tolist() == [31, 30]
+    assert matrix.trace() / 61 == pytest.approx(metrics["accuracy"])
+
+
+def test_the_best_model_is_a_models_folder(classifier):
+    model_dir, _ = classifier
+    best = model_directory.load(f"{model_dir}/best")
+    newest = model_directory.load(model_dir)
+    assert best.info == newest.info
+    for one, other in zip(
+        best.model.get_weights(), newest.model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_prediction_is_by_the_best_model(classifier, tmp_path):
+    """Here one that has the opposite opinion of everything."""
+    model_dir = str(tmp_path / "run")
+    shutil.copytree(classifier[0], model_dir)
+    best = f"{model_dir}/best"
+    trained = model_directory.load(best)
+    for variable in trained.model.classifier.trainable_variables:
+        variable.assign(-variable)
+    checkpoint = tf.train.Checkpoint(
+        model=trained.model, global_step=tf.Variable(1, dtype=tf.int64)
+    )
+    manager = tf.train.CheckpointManager(
+        checkpoint, best, max_to_keep=1, checkpoint_name="ckpt"
+    )
+    manager.save(checkpoint_number=161)
+    before = [row[1] for row in _rows(f"{model_dir}/predictions_test.tsv")[1:]]
+    classification.run(
+        experiments.classification(), model_dir, False, False, "test"
+    )
+    after = [row[1] for row in _rows(f"{model_dir}/predictions_test.tsv")[1:]]
+    assert after == [{"0": "1", "1": "0"}[label] for label in before]
+
+
+def _rows(path):
+    with open(path, encoding="utf-8") as stream:
+        return [line.rstrip("\n").split("\t") for line in stream]
+
+
+def _json(path):
+    return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+
+
+def _own_table(workspace, folder):
+    """A CSV of pairs with three labels, in other columns than usual."""
+    rng = random.Random(11)
+    for split, count in (("train", 40), ("dev", 13), ("test", 5)):
+        with open(folder / f"{split}.csv", "w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["kind", "first", "second"])
+            for i in range(count):
+                texts = [" ".join(rng.choices(workspace.words, k=4))] * 2
+                writer.writerow(
+                    ["xyz"[i % 3] if split != "test" else "", *texts]
+                )
+    return {
+        "task.task_name": "",
+        "task.data_dir": "",
+        "task.table.text_column": "first",
+        "task.table.text_b_column": "second",
+        "task.table.label_column": "kind",
+        **{
+            f"task.table.{split}_file": str(folder / f"{split}.csv")
+            for split in ("train", "dev", "test")
+        },
+    }
+
+
+def test_own_table(workspace, teacher_dir, tmp_path):
+    table = _own_table(workspace, tmp_path)
+    params = _params(
+        "",
+        **{
+            **table,
+            "task.init_checkpoint": teacher_dir,
+            "trainer.train_steps": 2,
+            "task.num_frozen_blocks": 1,
+            "task.loss.balance_classes": True,
+            "task.loss.label_smoothing": 0.1,
+        },
+    )
+    model_dir = str(tmp_path / "run")
+    metrics = classification.run(params, model_dir, True, True, "dev")
+    info = model_directory.read_info(model_dir)
+    assert (info.task_name, info.data_dir) == ("", "")
+    assert info.labels == ("x", "y", "z")
+
+    labels = ["xyz"[i % 3] for i in range(13)]
+    rows = _rows(f"{model_dir}/predictions_dev.tsv")
+    assert rows[0] == ["index", "prediction", "x", "y", "z"]
+    predictions = [row[1] for row in rows[1:]]
+    assert metrics["accuracy"] == pytest.approx(
+        sklearn_metrics.accuracy_score(labels, predictions)
+    )
+    assert metrics["macro_f1"] == pytest.approx(
+        sklearn_metrics.f1_score(labels, predictions, average="macro")
+    )
+    report = _json(f"{model_dir}/evaluation_dev.json")
+    matrix = sklearn_metrics.confusion_matrix(labels, predictions)
+    assert report["confusion_matrix"] == matrix.tolist()
+
+    # The test file's labels are empty, and not read.
+    classification.run(params, model_dir, False, False, "test")
+    assert len(_rows(f"{model_dir}/predictions_test.tsv")) == 6
+
+
+@pytest.mark.slow
+def test_a_regression(workspace, teacher_dir, tmp_path):
+    """STS-B: metrics are those of the predictions that are written."""
+    rng = random.Random(12)
+    for split, count in (("train", 32), ("dev", 17), ("test", 3)):
+        rows = ["index\tsentence1\tsentence2\tscore"]
+        for i in range(count):
+            texts = [" ".join(rng.choices(workspace.words, k=4))] * 2
+            rows.append("\t".join([str(i), *texts, f"{rng.random() * 5:.3f}"]))
+        if split == "test":
+            rows = [row.rpartition("\t")[0] for row in rows]
+        (tmp_path / f"{split}.tsv").write_text("\n".join(rows))
+    params = _params(
+        str(tmp_path),
+        **{
+            "task.task_name": "STS-B",
+            "task.init_checkpoint": teacher_dir,
+            "trainer.train_steps": 2,
+        },
+    )
+    model_dir = str(tmp_path / "run")
+    metrics = classification.run(params, model_dir, True, True, "dev")
+    labels = [float(row[3]) for row in _rows(tmp_path / "dev.tsv")[1:]]
+    rows = _rows(f"{model_dir}/predictions_dev.tsv")
+    assert rows[0] == ["index", "prediction"]
+    values = [float(row[1]) for row in rows[1:]]
+    pearson = stats.pearsonr(labels, values).statistic
+    assert metrics["pearson"] == pytest.approx(pearson, abs=1e-3)
+    error = sklearn_metrics.mean_squared_error(labels, values)
+    assert metrics["validation_loss"] == pytest.approx(error, rel=1e-4)
+    classification.run(params, model_dir, False, False, "test")
+    assert len(_rows(f"{model_dir}/STS-B.tsv")) == 4
+
+
+@pytest.mark.slow
+def test_mnli_and_its_diagnostic_set(workspace, teacher_dir, tmp_path):
+    """Both dev sets are measured, both test sets predicted, then AX."""
+    labels = ("contradiction", "entailment", "neutral")
+    rng = random.Random(13)
+    for name, count in (
+        ("train", 32),
+        ("dev_matched", 9),
+        ("dev_mismatched", 8),
+        ("test_matched", 7),
+        ("test_mismatched", 6),
+        ("diagnostic", 5),
+    ):
+        columns = ["index", "sentence1", "sentence2", "gold_label"]
+        rows = ["\t".join(columns)]
+        for i in range(count):
+            texts = [" ".join(rng.choices(workspace.words, k=4))] * 2
+            rows.append("\t".join([str(i), *texts, rng.choice(labels)]))
+        (tmp_path / f"{name}.tsv").write_text("\n".join(rows))
+    params = _params(
+        str(tmp_path),
+        **{
+            "task.task_name": "MNLI",
+            "task.init_checkpoint": teacher_dir,
+            "trainer.train_steps": 2,
+        },
+    )
+    model_dir = str(tmp_path / "run")
+    metrics = classification.run(params, model_dir, True, True, "dev")
+    for split, prefix, name in (
+        ("dev", "", "dev_matched"),
+        ("dev_mismatched", "dev_mismatched/", "dev_mismatched"),
+    ):
+        gold = [row[3] for row in _rows(tmp_path / f"{name}.tsv")[1:]]
+        predicted = [
+            row[1] for row in _rows(f"{model_dir}/predictions_{split}.tsv")[1:]
+        ]
+        assert metrics[f"{prefix}accuracy"] == pytest.approx(
+            sklearn_metrics.accuracy_score(gold, predicted)
+        )
+        report = _json(f"{model_dir}/evaluation_{split}.json")
+        assert report["metrics"]["accuracy"] == metrics[f"{prefix}accuracy"]
+    assert not list((tmp_path / "run").glob("MNLI*"))
+
+    classification.run(params, model_dir, False, False, "test")
+    assert len(_rows(f"{model_dir}/MNLI-m.tsv")) == 8
+    assert len(_rows(f"{model_dir}/MNLI-mm.tsv")) == 7
+    params = _params(str(tmp_path), **{"task.task_name": "AX"})
+    classification.run(params, model_dir, False, False, "test")
+    assert len(_rows(f"{model_dir}/AX.tsv")) == 6
+    assert len(_rows(f"{model_dir}/predictions_AX_test.tsv")) == 6
+
+
 def test_the_encoder_starts_from_the_checkpoint(
     workspace, teacher_dir, data_dir
 ):
@@ -152,6 +366,14 @@ def test_probabilities_do_not_depend_on_the_batch(classifier):
         ({"task.init_checkpoint": "/nope"}, "--init_checkpoint=/nope"),
         ({"task.init_checkpoint": ""}, "--vocab_file is required"),
         ({"task.train_data.global_batch_size": 0}, "at least 1, got 0"),
+        ({"task.task_name": "AX"}, "split of AX: got 'train'"),
+        ({"task.table.dev_file": "x.csv"}, "a GLUE task or own files"),
+        ({"task.selection_metric": "f1"}, "one of accuracy, validation_loss"),
+        ({"task.num_frozen_blocks": 3}, "expected 0 to 2, got 3"),
+        (
+            {"task.task_name": "", "task.table.train_file": "/no/t.csv"},
+            "--train_file=/no/t.csv",
+        ),
     ],
 )
 def test_wrong_input_is_named(

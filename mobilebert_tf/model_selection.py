@@ -1,0 +1,147 @@
+"""What is kept of a run's evaluations: their counts, and the best model.
+
+    model_dir/
+      evaluation_SET.json   metrics, confusion matrix and scores per class of
+                            the newest evaluation
+      best/                 a model's folder with the weights of the best
+                            evaluation, and that evaluation
+
+SET is the split: "dev", and of MNLI "dev_mismatched" as well.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tf_keras
+from absl import logging
+
+from mobilebert_tf import files
+from mobilebert_tf import run_checkpoints
+from mobilebert_tf.evaluation import metrics as metrics_lib
+
+BEST = "best"
+
+
+class EvaluationRecord:
+    """Writes each evaluation, and the model that is better than all before.
+
+    A run that was killed goes on with the best so far: it is read from its
+    folder, where the evaluation is written last.
+
+    Args:
+        output_dir: folder to write to.
+        labels: names of the labels.
+        metric: name of the metric that selects, or "validation_loss".
+        write_model: called with a folder, writes all of a model's folder but
+            the checkpoint; None keeps no best model.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        labels: Sequence[str],
+        metric: str,
+        write_model: Callable[[str], None] | None = None,
+    ):
+        self._output_dir = output_dir
+        self._labels = list(labels)
+        self._metric = metric
+        self._write_model = write_model
+
+    def __call__(
+        self,
+        model: tf_keras.Model,
+        step: int,
+        metrics: Mapping[str, float],
+        counts: Mapping[str, Mapping[str, object]],
+    ) -> None:
+        """Records an evaluation.
+
+        Args:
+            model: as evaluated.
+            step: global step.
+            metrics: name to value; those of another set than the first as
+                "set/name".
+            counts: name of the set to values for JSON, the first set first.
+        """
+        names = list(counts)
+        reports = {}
+        for index, name in enumerate(names):
+            prefix = f"{name}/" if index else ""
+            reports[name] = {
+                "step": step,
+                "metrics": {
+                    key.removeprefix(prefix): value
+                    for key, value in metrics.items()
+                    if (key.startswith(prefix) if index else "/" not in key)
+                },
+                "labels": self._labels,
+                **counts[name],
+            }
+        _write(reports, self._output_dir)
+        if self._write_model is not None:
+            self._keep_if_best(model, step, metrics[self._metric], reports)
+
+    def _keep_if_best(self, model, step, value, reports):
+        folder = os.path.join(self._output_dir, BEST)
+        best = self._best_value(folder, next(iter(reports)))
+        if best is not None and not metrics_lib.is_better(
+            self._metric, value, best
+        ):
+            return
+        self._write_model(folder)
+        checkpoint = tf.train.Checkpoint(
+            model=model, global_step=tf.Variable(step, dtype=tf.int64)
+        )
+        tf.train.CheckpointManager(
+            checkpoint,
+            folder,
+            max_to_keep=1,
+            checkpoint_name=run_checkpoints.NAME,
+        ).save(checkpoint_number=step)
+        _write(reports, folder)
+        logging.info(
+            "step %d is the best so far: %s %.4f, kept in %s",
+            step,
+            self._metric,
+            value,
+            folder,
+        )
+
+    def _best_value(self, folder, name):
+        """Returns the selecting metric of the best so far, None at first."""
+        path = _path(folder, name)
+        if not os.path.exists(path):
+            return None
+        with open(path, encoding="utf-8") as stream:
+            try:
+                return float(json.load(stream)["metrics"][self._metric])
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(
+                    f"{path}: expected JSON with metrics.{self._metric}, got "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+
+
+def best_or_newest(model_dir: str) -> str:
+    """Returns the folder of the best model of a run, else the run's own."""
+    best = os.path.join(model_dir, BEST)
+    if tf.train.latest_checkpoint(best) is None:
+        return model_dir
+    logging.info("using the best model of %s, in %s", model_dir, best)
+    return best
+
+
+def _write(reports, folder):
+    # The first set, whose metric selects, last: it marks the folder complete.
+    for name, report in reversed(reports.items()):
+        text = json.dumps(report, indent=2, allow_nan=False)
+        files.write_text(_path(folder, name), text + "\n")
+
+
+def _path(folder, name):
+    return os.path.join(folder, f"evaluation_{name}.json")

@@ -1,0 +1,249 @@
+"""Losses, frozen blocks and metrics of the classification task."""
+
+import numpy as np
+import pytest
+import small_networks
+import tensorflow as tf
+import tf_keras
+from sklearn import metrics as sklearn_metrics
+from sklearn.utils import class_weight
+
+from mobilebert_tf import experiments
+from mobilebert_tf.tasks import classification
+
+_NETWORK = small_networks.CONFIGS["mobilebert"]
+_LABELS = ("no", "perhaps", "yes")
+
+
+def _task(labels=_LABELS, train_features=None, **params):
+    config = experiments.classification().task.replace(**params)
+    metrics = ("pearson",) if len(labels) == 1 else ("accuracy",)
+    return classification.ClassificationTask(
+        config, _NETWORK, labels, metrics, train_features, {}
+    )
+
+
+def _batch(num_labels=3, size=16):
+    """Logits [B, C] and inputs with labels of each kind."""
+    generator = np.random.default_rng(7)
+    logits = generator.normal(0, 2, [size, num_labels]).astype(np.float32)
+    inputs = {
+        "label_ids": tf.constant(generator.integers(0, num_labels, size)),
+        "label_values": tf.constant(
+            generator.normal(2, 1, size), dtype=tf.float32
+        ),
+    }
+    return logits, inputs
+
+
+def _loss(task, logits, inputs):
+    loss, terms = task.compute_loss(
+        inputs, lambda inputs, training: {"logits": logits}, training=True
+    )
+    weights = task.loss_weights(inputs)
+    for name, factor in task.loss_factors().items():
+        assert factor == 1.0
+        assert float(terms[name][1]) == pytest.approx(float(weights[name]))
+    return float(loss)
+
+
+def test_plain_loss_is_the_cross_entropy():
+    logits, inputs = _batch()
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    expected = sklearn_metrics.log_loss(inputs["label_ids"], probabilities)
+    assert _loss(_task(), logits, inputs) == pytest.approx(expected, rel=1e-5)
+
+
+def test_smoothed_loss_is_that_of_keras():
+    logits, inputs = _batch()
+    keras = tf_keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=0.2
+    )
+    expected = float(keras(tf.one_hot(inputs["label_ids"], 3), logits))
+    task = _task(loss={"label_smoothing": 0.2})
+    assert _loss(task, logits, inputs) == pytest.approx(expected, rel=1e-5)
+
+
+def test_weighted_loss_is_the_weighted_mean():
+    logits, inputs = _batch()
+    weights = [0.5, 2.0, 3.0]
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    expected = sklearn_metrics.log_loss(
+        inputs["label_ids"],
+        probabilities,
+        sample_weight=np.take(weights, inputs["label_ids"]),
+    )
+    task = _task(loss={"class_weights": weights})
+    assert _loss(task, logits, inputs) == pytest.approx(expected, rel=1e-5)
+
+
+def test_balanced_weights_are_scikit_learns():
+    logits, inputs = _batch()
+    ids = np.array([0] * 7 + [1] * 2 + [2], np.int32)
+    weights = class_weight.compute_class_weight(
+        "balanced", classes=np.arange(3), y=ids
+    )
+    balanced = _task(
+        train_features={"label_ids": ids}, loss={"balance_classes": True}
+    )
+    given = _task(loss={"class_weights": weights.tolist()})
+    assert _loss(balanced, logits, inputs) == pytest.approx(
+        _loss(given, logits, inputs), rel=1e-6
+    )
+
+
+def test_a_regression_has_the_mean_squared_error():
+    logits, inputs = _batch(num_labels=1)
+    expected = sklearn_metrics.mean_squared_error(
+        inputs["label_values"], logits[:, 0]
+    )
+    task = _task(labels=("score",))
+    assert _loss(task, logits, inputs) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("labels", [_LABELS, ("score",)])
+def test_a_batch_without_examples_has_no_loss(labels):
+    logits, inputs = _batch(num_labels=len(labels))
+    none = {name: values[:0] for name, values in inputs.items()}
+    assert _loss(_task(labels), logits[:0], none) == 0.0
+
+
+@pytest.mark.parametrize(
+    "labels, params, message",
+    [
+        (_LABELS, {"loss": {"label_smoothing": 1.0}}, "less than 1, got 1.0"),
+        (_LABELS, {"loss": {"label_smoothing": -0.1}}, "got -0.1"),
+        (
+            _LABELS,
+            {"loss": {"class_weights": [1.0, 2.0]}},
+            "each of no, perhaps, yes, got",
+        ),
+        (
+            _LABELS,
+            {"loss": {"class_weights": [1.0, 2.0, 0.0]}},
+            "positive number",
+        ),
+        (
+            _LABELS,
+            {"loss": {"class_weights": [1.0] * 3, "balance_classes": True}},
+            "got both",
+        ),
+        (("score",), {"loss": {"balance_classes": True}}, "regression"),
+        (("score",), {"loss": {"label_smoothing": 0.1}}, "regression"),
+        (_LABELS, {"num_frozen_blocks": 3}, "expected 0 to 2, got 3"),
+        (_LABELS, {"num_frozen_blocks": -1}, "expected 0 to 2, got -1"),
+    ],
+)
+def test_options_that_do_not_fit(labels, params, message):
+    with pytest.raises(ValueError, match=message):
+        _task(labels, **params)
+
+
+def test_frozen_parts_keep_their_weights():
+    task = _task(num_frozen_blocks=1)
+    model = task.build_model()
+    inputs = small_networks.make_inputs(_NETWORK)
+    inputs["label_ids"] = np.array([0, 1, 2, 0], np.int32)
+    parts = {
+        "embeddings": model.encoder.embeddings,
+        "block 0": model.encoder.blocks[0],
+        "block 1": model.encoder.blocks[1],
+        "pooler": getattr(model.encoder, "pooler", model.classifier),
+        "classifier": model.classifier,
+    }
+    before = {name: part.get_weights() for name, part in parts.items()}
+    optimizer = tf_keras.optimizers.legacy.SGD(0.1)
+
+    @tf.function
+    def step(inputs):
+        task.train_step(inputs, model, optimizer)
+
+    step(inputs)
+    changed = {
+        name
+        for name, part in parts.items()
+        if any(
+            np.any(old != new)
+            for old, new in zip(before[name], part.get_weights(), strict=True)
+        )
+    }
+    assert changed == {"block 1", "pooler", "classifier"}
+
+
+@pytest.mark.parametrize("count, is_frozen", [(None, False), (0, True)])
+def test_no_frozen_block_still_freezes_the_embeddings(count, is_frozen):
+    task = _task(num_frozen_blocks=count)
+    model = task.build_model()
+    trained = {id(v) for v in task.trainable_variables(model)}
+    table = model.encoder.embeddings.trainable_variables[0]
+    assert (id(table) not in trained) == is_frozen
+    block = model.encoder.blocks[0].trainable_variables[0]
+    assert id(block) in trained
+
+
+def test_validation_sets_are_measured_apart():
+    """Whatever batches they come in."""
+    recorded = []
+    task = classification.ClassificationTask(
+        experiments.classification().task,
+        _NETWORK,
+        _LABELS,
+        ("accuracy", "macro_f1"),
+        None,
+        {"dev": {}, "dev_mismatched": {}},
+        on_evaluation=lambda *arguments: recorded.append(arguments),
+    )
+    logits, inputs = _batch(size=30)
+    labels = inputs["label_ids"].numpy()
+    sets = np.array([0, 1] * 10 + [1] * 10, np.int32)
+    state = None
+    for rows in (slice(0, 16), slice(16, 30)):
+        outputs = {
+            "logits": [tf.constant(logits[rows])],
+            "targets": [tf.constant(labels[rows])],
+            "validation_set": [tf.constant(sets[rows])],
+        }
+        state = task.aggregate_logs(state, outputs)
+    metrics = task.reduce_aggregated_logs(state, tf.constant(12))
+    for index, prefix in enumerate(("", "dev_mismatched/")):
+        truth, values = labels[sets == index], logits[sets == index]
+        assert metrics[f"{prefix}accuracy"] == sklearn_metrics.accuracy_score(
+            truth, values.argmax(-1)
+        )
+        probabilities = np.exp(values) / np.exp(values).sum(-1, keepdims=True)
+        assert metrics[f"{prefix}validation_loss"] == pytest.approx(
+            sklearn_metrics.log_loss(truth, probabilities), rel=1e-5
+        )
+    assert len(metrics) == 6
+    ((_, step, told, counts),) = recorded
+    assert (step, told) == (12, metrics)
+    assert counts["dev_mismatched"]["confusion_matrix"] == (
+        sklearn_metrics.confusion_matrix(
+            labels[sets == 1], logits[sets == 1].argmax(-1)
+        ).tolist()
+    )
+
+
+def test_validation_batches_hold_all_sets_in_order():
+    def features(count, first):
+        ids = np.full([count, 4], first, np.int32)
+        return {"input_word_ids": ids, "label_ids": ids[:, 0]}
+
+    task = classification.ClassificationTask(
+        experiments.classification().task,
+        _NETWORK,
+        _LABELS,
+        ("accuracy",),
+        None,
+        {"dev": features(3, 1), "dev_mismatched": features(2, 2)},
+    )
+    data = experiments.ClassificationDataConfig(
+        global_batch_size=4, is_training=False
+    )
+    batches = list(task.build_inputs(data))
+    whole = {
+        name: np.concatenate([batch[name] for batch in batches])
+        for name in batches[0]
+    }
+    assert whole["validation_set"].tolist() == [0, 0, 0, 1, 1]
+    assert whole["label_ids"].tolist() == [1, 1, 1, 2, 2]
