@@ -16,6 +16,7 @@ from export import verification
 from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
+from mobilebert_tf import model_selection
 from mobilebert_tf.data import glue
 from mobilebert_tf.evaluation import prediction
 
@@ -114,13 +115,19 @@ def export(options: Options) -> Result:
         ValueError: for options, a model or data that cannot be used.
     """
     _check_options(options)
-    trained = model_directory.load(options.model_dir)
+    trained = model_directory.load(
+        model_selection.best_or_newest(options.model_dir)
+    )
     info = trained.info
     if info.head != model_directory.SEQUENCE_CLASSIFICATION:
         raise ValueError(
             f"{options.model_dir}: expected a "
             f"{model_directory.SEQUENCE_CLASSIFICATION} model, got head "
             f"{info.head!r}; fine-tune it first"
+        )
+    if glue.is_regression(info.labels):
+        raise ValueError(
+            f"{options.model_dir}: expected a classifier, got a regression"
         )
     length = (
         info.max_seq_length

@@ -1,6 +1,5 @@
 """Runs fine-tuning, evaluation and prediction on a classification task."""
 
-import filecmp
 import os
 
 import tf_keras
@@ -14,6 +13,7 @@ from mobilebert_tf import model_directory
 from mobilebert_tf import model_selection
 from mobilebert_tf import runtime
 from mobilebert_tf import training
+from mobilebert_tf import wordpiece
 from mobilebert_tf.data import classification_sources as sources
 from mobilebert_tf.data import glue
 from mobilebert_tf.distillation import schedule
@@ -257,7 +257,8 @@ def _load_pretrained(folder, given):
     if given.vocab_file:
         files.require_file(given.vocab_file, "vocab_file")
         vocab_file = os.path.join(folder, model_directory.VOCAB_FILE)
-        if not filecmp.cmp(given.vocab_file, vocab_file, shallow=False):
+        contents = map(files.read_bytes, (given.vocab_file, vocab_file))
+        if not wordpiece.same_vocabulary(*contents):
             raise ValueError(
                 f"--vocab_file={given.vocab_file} differs from {vocab_file}"
             )

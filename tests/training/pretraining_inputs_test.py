@@ -278,9 +278,7 @@ def test_a_run_goes_on_with_its_own_files_alone(tmp_path, workspace):
 
     check(f"{tmp_path}/a-*")
     check(f"{files[0]},{files[1]}")
-    with pytest.raises(
-        ValueError, match="the run .*got no more"
-    ):
+    with pytest.raises(ValueError, match="the run .*got no more"):
         check(str(files[0]))
     shutil.copy(files[0], tmp_path / "a-2")
     with pytest.raises(ValueError, match="got a-2 of size .*expected no more"):
