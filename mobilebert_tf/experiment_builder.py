@@ -125,6 +125,9 @@ def check_continues(
     if not os.path.exists(path):
         return
     before, now = _flat(files.read_yaml(path)), _flat(_plain(params))
+    # What an earlier version had no field for was as the defaults are.
+    defaults = _flat({"task": _plain(type(params.task)())})
+    before = {**defaults, **before}
     # Types first: with another one the rest differs for its sake alone.
     for name in sorted(
         before | now, key=lambda name: (not _is_type(name), name)

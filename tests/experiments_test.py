@@ -310,6 +310,21 @@ def test_another_task_does_not_continue(tmp_path, key, before, now):
     )
 
 
+def test_a_record_of_an_earlier_version(tmp_path):
+    """It lacks a field; the run had what is its default now."""
+    params = _build()
+    experiment_builder.write_params(params, str(tmp_path))
+    path = tmp_path / "params.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(x for x in lines if "teacher_precision" not in x))
+    experiment_builder.check_continues(params, str(tmp_path))
+    with pytest.raises(ValueError, match="teacher_precision is 'float32' in"):
+        experiment_builder.check_continues(
+            _build(params_override="task.distillation.teacher_precision=int8"),
+            str(tmp_path),
+        )
+
+
 def test_other_rates_are_told(tmp_path, caplog):
     key = "trainer.optimizer_config.learning_rate.polynomial"
     _continue(tmp_path, "", f"{key}.initial_learning_rate=0.1")
