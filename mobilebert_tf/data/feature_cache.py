@@ -22,8 +22,6 @@ Key = Mapping[str, str | int | float | bool]
 _MAGIC = b"mobilebert_tf features 1\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _BLOCK_BYTES = 2**22
-# A header is a few hundred bytes; a damaged one must not read a whole file.
-_MAX_HEADER_BYTES = 2**16
 
 
 class _UnusableError(Exception):
@@ -89,15 +87,22 @@ def _read(path, key):
     if not os.path.isfile(path):
         raise _UnusableError("no such file")
     with open(path, "rb") as stream:
-        dtype = _read_header(stream, key)
-        offset = stream.tell()
+        if stream.read(len(_MAGIC)) != _MAGIC:
+            raise _UnusableError("it holds no features")
+        # Nothing that is damaged is interpreted.
         num_bytes = os.fstat(stream.fileno()).st_size - _DIGEST_BYTES
-        rows, rest = divmod(num_bytes - offset, dtype.itemsize)
-        if rows < 0 or rest:
-            raise _UnusableError("it is cut off")
         stream.seek(0)
         if _hash(stream, num_bytes).digest() != stream.read():
-            raise _UnusableError("it is damaged")
+            raise _UnusableError("it is cut off or damaged")
+        stream.seek(len(_MAGIC))
+        header = json.loads(stream.readline())
+        found = header["key"]
+        names = [n for n in {**found, **key} if found.get(n) != key.get(n)]
+        if names:
+            raise _UnusableError(f"it was made with other {', '.join(names)}")
+        dtype = _dtype(header["columns"])
+        offset = stream.tell()
+        rows = (num_bytes - offset) // dtype.itemsize
         if rows:
             records = np.memmap(stream, dtype, "r", offset, shape=(rows,))
         else:  # nothing cannot be mapped
@@ -105,28 +110,12 @@ def _read(path, key):
     return {name: records[name] for name in dtype.names}
 
 
-def _read_header(stream, key):
-    if stream.readline(len(_MAGIC)) != _MAGIC:
-        raise _UnusableError("it holds no features")
-    try:
-        header = json.loads(stream.readline(_MAX_HEADER_BYTES))
-        found, dtype = header["key"], _dtype(header["columns"])
-        names = sorted(
-            name
-            for name in {**found, **key}
-            if found.get(name) != key.get(name)
-        )
-    except (ValueError, TypeError, KeyError):
-        raise _UnusableError("its header is damaged") from None
-    if names:
-        raise _UnusableError(f"it was made with other {', '.join(names)}")
-    return dtype
-
-
 def _hash(stream, num_bytes):
     """Returns the SHA-256 object of so many bytes, or fewer at the end."""
     hasher = hashlib.sha256()
-    while num_bytes and (block := stream.read(min(num_bytes, _BLOCK_BYTES))):
+    while num_bytes > 0 and (
+        block := stream.read(min(num_bytes, _BLOCK_BYTES))
+    ):
         hasher.update(block)
         num_bytes -= len(block)
     return hasher

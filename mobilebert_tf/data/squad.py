@@ -249,11 +249,13 @@ def _check_answer(where, example):
             "without need is_impossible and --version_2_with_negative)"
         )
     answer = example.answers[0]
-    end = answer.start + len(answer.text)
-    found = example.context[max(0, answer.start) : end]
+    found = ""
+    if answer.start >= 0:  # Negative ones would count from the end.
+        end = answer.start + len(answer.text)
+        found = example.context[answer.start : end]
     if not split_words(answer.text):
         raise ValueError(f"{where}: got an empty answer, expected some words")
-    if answer.start < 0 or found != answer.text:
+    if found != answer.text:
         raise ValueError(
             f"{where}: got {found!r} at character {answer.start} of the "
             f"context, expected the answer {answer.text!r}"

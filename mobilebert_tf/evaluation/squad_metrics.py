@@ -165,7 +165,8 @@ def _exact(answer, prediction):
 
 def _f1(answer, prediction):
     """Returns the F1 score of the words, as a bag; 0 where one has none."""
-    answer, prediction = normalize(answer).split(), normalize(prediction).split()
+    answer = normalize(answer).split()
+    prediction = normalize(prediction).split()
     common = collections.Counter(answer) & collections.Counter(prediction)
     num_common = sum(common.values())
     if not num_common:
