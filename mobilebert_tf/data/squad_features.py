@@ -34,6 +34,8 @@ NO_WORD = -1
 _SPECIAL_TOKENS = 3
 # Questions that a worker takes at once.
 _QUESTIONS_PER_CHUNK = 256
+# A worker takes seconds to start, in which it could have made so many.
+_QUESTIONS_PER_WORKER = 25_000
 # Chunks whose features may wait in memory, for each worker.
 _CHUNKS_PER_WORKER = 4
 # Distinct words whose ids are remembered.
@@ -301,6 +303,12 @@ def _fill_answer(rows, span, starts, lengths):
     rows["is_impossible"][is_inside] = False
 
 
+def default_workers(num_examples: int) -> int:
+    """Returns all cores, or fewer if there is not enough work for them."""
+    useful = num_examples // _QUESTIONS_PER_WORKER
+    return max(1, min(worker_processes.available_cores(), useful))
+
+
 def batches(
     examples: Sequence[squad.Example],
     maker: WindowMaker,
@@ -314,7 +322,7 @@ def batches(
     Args:
         examples: questions.
         maker: makes the windows.
-        num_workers: processes.
+        num_workers: processes; see `default_workers`.
 
     Yields:
         Features as of `WindowMaker.features`; the counts go on.

@@ -279,6 +279,17 @@ def test_chunks_and_forgetting_change_nothing(
     )
 
 
+def test_workers_start_for_enough_work_only(monkeypatch):
+    monkeypatch.setattr(
+        squad_features.worker_processes, "available_cores", lambda: 4
+    )
+    workers = [
+        squad_features.default_workers(size)
+        for size in (0, 10_570, 60_000, 88_000, 10**6)
+    ]
+    assert workers == [1, 1, 2, 3, 4]
+
+
 @pytest.mark.slow
 def test_any_number_of_workers_makes_the_same(squad_vocab, monkeypatch):
     monkeypatch.setattr(squad_features, "_QUESTIONS_PER_CHUNK", 7)

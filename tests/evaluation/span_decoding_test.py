@@ -138,7 +138,7 @@ def test_answers_of_the_garden(
         version_2_with_negative=bool(version_2),
         null_score_diff_threshold=threshold,
     )
-    examples = _random_examples(random.Random(n_best_size), 60)
+    examples = _random_examples(random.Random(n_best_size), 20)
     windows = len(maker.features(examples)["unique_ids"])
     logits = _logits(np.random.default_rng(1), windows, has_ties)
     texts, n_best, odds = _garden(examples, squad_vocab, logits, options)

@@ -14,8 +14,8 @@ from mobilebert_tf.data import squad
 from mobilebert_tf.evaluation import squad_metrics
 
 _WORDS = (
-    "The the a an A. An Cat cat's cats, caf\u00e9 cafe\u0301 中国 \u00a0 ' . “the” "
-    "theatre \u0130 ß ẞ the-cat 1,000 1000 \u200b \t"
+    "The the a an A. An Cat cat's cats, caf\u00e9 cafe\u0301 中国 \u00a0 ' . "
+    "“the” theatre \u0130 ß ẞ the-cat 1,000 1000 \u200b \t"
 ).split(" ")
 
 
@@ -90,7 +90,7 @@ def test_version_1_of_the_garden(seed):
 
 
 @pytest.mark.parametrize("threshold", [-1.0, 0.5, 1.0])
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize("seed", range(20))
 def test_version_2_of_the_garden(seed, threshold, monkeypatch):
     """Odds with and without ties; to every digit."""
     examples, predictions = _random_case(seed, True)
