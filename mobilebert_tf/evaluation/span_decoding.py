@@ -290,8 +290,7 @@ def _spans(features, rows, start_logits, end_logits, options):
         last = _best(ends, options.n_best_size)[np.newaxis]
         in_context = features["token_to_word"][row] != squad_features.NO_WORD
         is_allowed = (
-            features["token_is_max_context"][row][first]
-            & in_context[first]
+            features["token_is_max_context"][row][first]  # hence in_context
             & in_context[last]
             & (first <= last)
             & (last - first < options.max_answer_length)

@@ -53,7 +53,7 @@ def test_same_windows(windows):
 def test_a_difference_is_found(windows, name, message):
     ours, garden = windows
     row = ours[name][3:4]
-    row[...] = ~row if row.dtype == bool else row + 1
+    row[...] = ~row if row.dtype == bool else row - 1
     with pytest.raises(ValueError, match=message):
         benchmark.require_same(ours, garden)
 

@@ -1,6 +1,8 @@
 """Windows against the Model Garden's, recorded features and by hand."""
 
 import functools
+import hashlib
+import json
 import random
 
 import numpy as np
@@ -92,7 +94,7 @@ def _garden_examples(examples, is_training):
     return converted
 
 
-def _garden_features(examples, vocab_file, options):
+def _garden_features(garden_examples, vocab_file, options):
     made = []
 
     def keep(feature, is_padding=False):
@@ -100,7 +102,7 @@ def _garden_features(examples, vocab_file, options):
             made.append(feature)
 
     squad_lib.convert_examples_to_features(
-        _garden_examples(examples, options.is_training),
+        garden_examples,
         garden_tokenization.FullTokenizer(vocab_file),
         options.max_seq_length,
         options.doc_stride,
@@ -125,22 +127,9 @@ def _assert_same(left, right):
         np.testing.assert_array_equal(left[name], right[name], name)
 
 
-@pytest.mark.parametrize("is_training", [False, True])
-@pytest.mark.parametrize(
-    "max_seq_length, max_query_length, doc_stride",
-    [(64, 16, 20), (24, 8, 3), (24, 8, 100), (12, 8, 1), (384, 64, 128)],
-)
-def test_windows_of_the_garden(
-    squad_vocab, max_seq_length, max_query_length, doc_stride, is_training
-):
-    options = squad_features.WindowOptions(
-        max_seq_length, max_query_length, doc_stride, is_training
-    )
-    maker = squad_features.WindowMaker(squad_vocab, options)
-    examples = _examples(seed=doc_stride)
-    features = squad_features.all_features(examples, maker)
+def _assert_is_gardens(features, expected, options):
+    """Compares all fields of all windows."""
     inputs = squad_features.model_inputs(features)
-    expected = _garden_features(examples, squad_vocab, options)
     assert len(expected) == len(features["unique_ids"])
     for row, feature in enumerate(expected):
         for name, value in (
@@ -154,7 +143,7 @@ def test_windows_of_the_garden(
         assert features["example_index"][row] == feature.example_index
         places = _tokens(features, row)
         assert list(places) == list(feature.token_to_orig_map)
-        if is_training:
+        if options.is_training:
             for name, value in (
                 ("start_positions", feature.start_position),
                 ("end_positions", feature.end_position),
@@ -170,10 +159,30 @@ def test_windows_of_the_garden(
             assert feature.token_is_max_context == {
                 place: is_best[place] for place in places
             }
-            outside = np.ones(max_seq_length, bool)
+            outside = np.ones(options.max_seq_length, bool)
             outside[places] = False
             assert (words[outside] == squad_features.NO_WORD).all()
             assert not is_best[outside].any()
+
+
+@pytest.mark.parametrize("is_training", [False, True])
+@pytest.mark.parametrize(
+    "max_seq_length, max_query_length, doc_stride",
+    [(64, 16, 20), (24, 8, 3), (24, 8, 100), (12, 8, 1), (384, 64, 128)],
+)
+def test_windows_of_the_garden(
+    squad_vocab, max_seq_length, max_query_length, doc_stride, is_training
+):
+    options = squad_features.WindowOptions(
+        max_seq_length, max_query_length, doc_stride, is_training
+    )
+    maker = squad_features.WindowMaker(squad_vocab, options)
+    examples = _examples(seed=doc_stride)
+    features = squad_features.all_features(examples, maker)
+    expected = _garden_features(
+        _garden_examples(examples, is_training), squad_vocab, options
+    )
+    _assert_is_gardens(features, expected, options)
 
 
 def test_every_answer_is_in_a_window_if_windows_are_long(squad_vocab):
@@ -410,3 +419,47 @@ def test_recorded_features(real_data, name, size):
             assert list(getattr(recorded[field], kind).value) == values, field
         rows += 1
     assert rows == size
+
+
+@pytest.mark.slow
+def test_training_windows_of_real_questions(real_data, tmp_path):
+    """From the file to the windows; the Garden takes one answer only."""
+    path = real_data / "squad" / "cs224n-dev-v2.0.json"
+    content = json.loads(path.read_text())
+    for article in content["data"]:
+        for paragraph in article["paragraphs"]:
+            for question in paragraph["qas"]:
+                del question["answers"][1:]
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(content))
+    vocab_file = str(real_data / "vocab" / "vocab.txt")
+    options = squad_features.WindowOptions(is_training=True)
+    features = squad_features.all_features(
+        squad.read_examples(str(path), True, True),
+        squad_features.WindowMaker(vocab_file, options),
+    )
+    expected = _garden_features(
+        squad_lib.read_squad_examples(str(path), True, True),
+        vocab_file,
+        options,
+    )
+    _assert_is_gardens(features, expected, options)
+
+
+def test_format_version_tells_these_features_apart(squad_vocab):
+    """Whoever changes the features must change FORMAT_VERSION too."""
+    hasher = hashlib.sha256()
+    for is_training in (False, True):
+        options = squad_features.WindowOptions(13, 3, 2, is_training)
+        maker = squad_features.WindowMaker(squad_vocab, options)
+        answer = squad.Answer("1943", 13)
+        features = maker.features(
+            [squad.Example("x", "The ba? of", "Be the (1895-1943).", (answer,))]
+        )
+        for name, values in features.items():
+            hasher.update(f"{name} {values.dtype.str}".encode())
+            hasher.update(values.tobytes())
+    assert (squad_features.FORMAT_VERSION, hasher.hexdigest()[:16]) == (
+        1,
+        "929e723d240d2948",
+    )
