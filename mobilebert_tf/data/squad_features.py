@@ -102,8 +102,8 @@ class WindowMaker:
     def features(self, examples: Sequence[squad.Example]) -> Features:
         """Returns the windows of some examples, in order.
 
-        Each distinct word is tokenized once, and each context once for all
-        the questions on it that follow one another.
+        Each distinct context is split once, and each distinct word of all
+        examples so far tokenized once.
 
         Args:
             examples: questions.
@@ -343,15 +343,9 @@ def batches(
 
 
 def _chunks(examples):
-    """Yields lists of examples; questions on one context stay together."""
-    chunk = []
-    for _, group in itertools.groupby(examples, lambda e: e.context):
-        chunk.extend(group)
-        if len(chunk) >= _QUESTIONS_PER_CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+    """Yields lists of examples."""
+    for start in range(0, len(examples), _QUESTIONS_PER_CHUNK):
+        yield examples[start : start + _QUESTIONS_PER_CHUNK]
 
 
 def _numbered_features(maker, number, examples):
