@@ -1,5 +1,6 @@
 """Runs fine-tuning, evaluation and prediction on a classification task."""
 
+import functools
 import os
 
 import tf_keras
@@ -86,6 +87,12 @@ def _train(params, source, model_dir, output_dir, evaluate, strategy):
             f"{batch_size}"
         )
     metric = _selection_metric(config, source)
+    patience = config.early_stopping_patience
+    if patience < 0 or (patience and not evaluate):
+        raise ValueError(
+            f"task.early_stopping_patience: got {patience}, expected 0, or "
+            "more with --do_eval"
+        )
     encoder = None
     if config.init_checkpoint:
         start = _load_pretrained(config.init_checkpoint, config.model)
@@ -161,6 +168,11 @@ def _train(params, source, model_dir, output_dir, evaluate, strategy):
             lambda stage: optimizer_config,
             model_dir,
             evaluate,
+            functools.partial(
+                model_selection.has_stalled, metric=metric, patience=patience
+            )
+            if patience
+            else None,
         )
 
 

@@ -317,6 +317,8 @@ class ClassificationTaskConfig(config_definitions.TaskConfig):
             checkpoint; "" takes the task's first.
         keep_best: bool. Whether the weights of the best evaluation of a run
             are kept in model_dir/best.
+        early_stopping_patience: int. The run ends when so many evaluations in
+            a row were not better than the best before; 0 never ends it early.
         seed: int. Of initialisation and dropout.
         gradient_accumulation_steps: int. Parts that a batch is worked through
             in, one after the other; the update is that of the whole batch.
@@ -338,6 +340,7 @@ class ClassificationTaskConfig(config_definitions.TaskConfig):
     num_frozen_blocks: int | None = None
     selection_metric: str = ""
     keep_best: bool = True
+    early_stopping_patience: int = 0
     seed: int = 0
     gradient_accumulation_steps: int = 1
     train_data: ClassificationDataConfig = dataclasses.field(

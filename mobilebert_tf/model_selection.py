@@ -127,6 +127,27 @@ class EvaluationRecord:
                 ) from error
 
 
+def has_stalled(
+    rows: Sequence[Mapping[str, object]], metric: str, patience: int
+) -> bool:
+    """Whether the last `patience` evaluations were not better than before.
+
+    Args:
+        rows: of metrics.jsonl, in order.
+        metric: name of the metric that selects.
+        patience: int >= 1.
+    """
+    best, since = None, 0
+    for row in rows:
+        if row["kind"] != "validation":
+            continue
+        since += 1
+        value = row[metric]
+        if best is None or metrics_lib.is_better(metric, value, best):
+            best, since = value, 0
+    return since >= patience
+
+
 def best_or_newest(model_dir: str) -> str:
     """Returns the folder of the best model of a run, else the run's own."""
     best = os.path.join(model_dir, BEST)

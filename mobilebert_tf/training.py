@@ -53,6 +53,7 @@ def run_stages(
     make_optimizer_config: Callable,
     model_dir: str,
     evaluate: bool,
+    should_stop: Callable[[list[dict]], bool] | None = None,
 ) -> dict[str, float]:
     """Trains the stages that the checkpoints of `model_dir` leave to do.
 
@@ -64,6 +65,9 @@ def run_stages(
         model_dir: folder of checkpoints, TensorBoard logs and metrics.jsonl.
         evaluate: whether to evaluate after each stage, and every
             trainer.validation_interval steps of a longer one.
+        should_stop: called after each evaluation with the rows of
+            metrics.jsonl; True ends the run. A run that ended so is not
+            continued. None trains all stages.
 
     Returns:
         The metrics of the last evaluation; empty without one.
@@ -83,6 +87,8 @@ def run_stages(
         run_checkpoints.repair(model_dir)
     step = _common_step(strategy, model_dir)
     to_do = schedule.remaining(stages, step)
+    if evaluate and step and _stops(should_stop, strategy, model_dir):
+        to_do = []
     total = stages[-1].end_step
     metrics = {}
     if not to_do:
@@ -115,8 +121,11 @@ def run_stages(
                 output_dir,
                 total,
                 evaluate,
+                should_stop,
             )
         _common_step(strategy, model_dir)
+        if evaluate and _stops(should_stop, strategy, model_dir):
+            break
     return metrics
 
 
@@ -212,6 +221,7 @@ def _run_stage(
     output_dir,
     total,
     evaluate,
+    should_stop,
 ):
     trainer = StageTrainer(
         params,
@@ -266,7 +276,21 @@ def _run_stage(
         controller.train(step, checkpoint_at_completion=step == stage.end_step)
         if evaluate:
             metrics = _evaluate(controller, trainer, output_dir, stage)
+            if _stops(should_stop, trainer.strategy, model_dir):
+                logging.info("no better since: the run ends at step %d", step)
+                manager.save(check_interval=False)
+                break
     return metrics
+
+
+def _stops(should_stop, strategy, model_dir):
+    """Whether the run ends here; the same in all workers."""
+    if should_stop is None:
+        return False
+    runtime.meet(strategy, 0, "nothing")  # The chief has written its rows.
+    stops = should_stop(training_log.read_metrics(model_dir))
+    runtime.meet(strategy, int(stops), "whether to stop early")
+    return stops
 
 
 def _evaluate(controller, trainer, model_dir, stage):

@@ -129,3 +129,32 @@ def test_the_folder_of_the_best_or_the_runs_own(tmp_path):
     _Run(tmp_path).evaluate(1, accuracy=0.8)
     best = str(tmp_path / "best")
     assert model_selection.best_or_newest(str(tmp_path)) == best
+
+
+def _rows(values, metric="accuracy"):
+    rows = [{"kind": "validation", metric: value} for value in values]
+    return [{"kind": "train", "step": 1}, *rows]
+
+
+@pytest.mark.parametrize(
+    "values, stalled",
+    [
+        ([], False),
+        ([0.5], False),
+        ([0.5, 0.4], False),
+        ([0.5, 0.4, 0.5], True),
+        ([0.5, 0.4, 0.6], False),
+        ([0.1, 0.2, 0.3, 0.4], False),
+        ([0.5, 0.6, 0.6, 0.6], True),
+    ],
+)
+def test_two_evaluations_that_are_not_better(values, stalled):
+    rows = _rows(values)
+    assert model_selection.has_stalled(rows, "accuracy", 2) == stalled
+
+
+def test_a_loss_that_rises_has_stalled():
+    rows = _rows([0.5, 0.6], "validation_loss")
+    assert model_selection.has_stalled(rows, "validation_loss", 1)
+    rows = _rows([0.5, 0.4], "validation_loss")
+    assert not model_selection.has_stalled(rows, "validation_loss", 1)

@@ -232,6 +232,30 @@ def test_own_table(workspace, teacher_dir, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_that_does_not_get_better_ends_and_stays_ended(
+    teacher_dir, data_dir, tmp_path
+):
+    """With a rate of nearly 0 no evaluation is better than the first."""
+    rate = "trainer.optimizer_config.learning_rate.polynomial"
+    params = _params(
+        data_dir,
+        **{
+            "task.init_checkpoint": teacher_dir,
+            "task.early_stopping_patience": 2,
+            f"{rate}.initial_learning_rate": 1e-12,
+            "trainer.validation_interval": 2,
+            "trainer.train_steps": 20,
+        },
+    )
+    model_dir = str(tmp_path / "run")
+    classification.run(params, model_dir, True, True)
+    assert training.saved_step(model_dir) == 6
+    assert _json(f"{model_dir}/best/evaluation_dev.json")["step"] == 2
+    classification.run(params, model_dir, True, True)
+    assert training.saved_step(model_dir) == 6
+
+
+@pytest.mark.slow
 def test_a_regression(workspace, teacher_dir, tmp_path):
     """STS-B: metrics are those of the predictions that are written."""
     rng = random.Random(12)
