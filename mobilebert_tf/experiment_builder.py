@@ -62,6 +62,7 @@ _MAY_CHANGE = (
     "task.train_data.input_path",
     "task.validation_data",
     "task.gradient_accumulation_steps",
+    "task.early_stopping_patience",
 )
 # A place that may change, but not become one or cease to be.
 _THERE_OR_NOT = ("task.teacher_dir",)
