@@ -16,7 +16,6 @@ from mobilebert_tf.data import columns
 from mobilebert_tf.data import glue
 from mobilebert_tf.data import tag_schemes
 from mobilebert_tf.data import tagging as data
-from mobilebert_tf.evaluation import tagging_metrics
 from mobilebert_tf.tasks import fine_tuning as fine_tuning_tasks
 from mobilebert_tf.tasks import tagging as tasks
 
@@ -166,13 +165,6 @@ def _predict(config, model_dir, output_dir, split):
     values = [tag for sentence in predictions for tag in sentence]
     columns.append_column(source, target, values)
     logging.info("wrote %d predictions to %s", len(values), target)
-    if split == fine_tuning.DEV and config.scheme != tag_schemes.NONE:
-        tagged = data.read_sentences(source, _layout(config), labels)
-        scores = tagging_metrics.entity_scores(
-            [sentence.tags for sentence in tagged], predictions, config.scheme
-        )
-        for line in tagging_metrics.table(scores):
-            logging.info("%s", line)
 
 
 def _layout(config: fine_tuning_experiments.TaggingTaskConfig) -> data.Layout:

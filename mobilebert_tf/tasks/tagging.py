@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from absl import logging
 
 from mobilebert_tf import fine_tuning_experiments
+from mobilebert_tf.data import tag_schemes
 from mobilebert_tf.data import tagging
 from mobilebert_tf.evaluation import tagging_metrics
 from mobilebert_tf.modeling import config as config_lib
@@ -97,13 +99,16 @@ class TaggingTask(fine_tuning.FineTuningTask):
         predictions = words.by_sentence(
             outputs["predictions"][order], self.labels
         )
+        scheme = self.task_config.scheme
+        if scheme != tag_schemes.NONE:
+            scores = tagging_metrics.entity_scores(tags, predictions, scheme)
+            for line in tagging_metrics.table(scores):
+                logging.info("%s", line)
         return {
             "validation_loss": float(
                 outputs["losses"].sum() / len(words.positions)
             ),
-            **tagging_metrics.compute(
-                tags, predictions, self.task_config.scheme
-            ),
+            **tagging_metrics.compute(tags, predictions, scheme),
         }
 
 
