@@ -40,7 +40,7 @@ def _data_dir(workspace):
         return " ".join(rng.choices(words, k=rng.randint(2, 4)))
 
     endings = [f"ending{i}" for i in range(_CHOICES)]
-    for split, count in (("train", 160), ("val", 50), ("test", 20)):
+    for split, count in (("train", 320), ("val", 50), ("test", 20)):
         names = ["", "sent1", "sent2", *endings]
         names += [] if split == "test" else ["label"]
         with open(folder / f"{split}.csv", "w", newline="") as stream:
@@ -55,14 +55,13 @@ def _data_dir(workspace):
 
 
 @pytest.fixture(scope="module", name="model_dir")
-def _model_dir(workspace, data_dir):
-    """Folder of a model that the binary trained."""
+def _model_dir(workspace, teacher_dir, data_dir):
+    """Folder of a model that the binary trained, starting from the teacher."""
     model_dir = str(workspace.folder / "chooser")
     result = subprocess.run(
         [
             *(sys.executable, "-m", "mobilebert_tf.run_multiple_choice"),
-            f"--bert_config_file={workspace.student}",
-            f"--vocab_file={workspace.vocab_file}",
+            f"--init_checkpoint={teacher_dir}",
             f"--data_dir={data_dir}",
             f"--model_dir={model_dir}",
             f"--max_seq_length={_LENGTH}",

@@ -323,10 +323,10 @@ def test_another_kind_of_model_is_no_tagger(teacher_dir):
         tagging.run(fine_tuning_experiments.tagging(), teacher_dir, False, True)
 
 
-def test_labels_of_the_model_must_be_of_the_scheme(tagger):
+def test_evaluation_with_another_scheme(tagger):
+    """The labels are tags of both; the data's order of them is not."""
     params = fine_tuning_experiments.tagging()
     params.task.scheme = "bilou"
-    # B-PER is a tag of both; the data's transitions are not.
     with pytest.raises(ValueError, match="dev.txt:.*scheme bilou"):
         tagging.run(params, tagger[0], False, True)
 
