@@ -214,6 +214,7 @@ def test_loss_is_that_of_the_words_alone(workspace, data_dir):
     )
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     workspace, data_dir, tmp_path
 ):
@@ -238,6 +239,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
         np.testing.assert_allclose(parts[name], value, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_tags_without_entities(workspace, data_dir, tmp_path):
     """Such as parts of speech: any tags, scored by accuracy."""
     for split in ("train", "dev"):
