@@ -1,0 +1,27 @@
+"""Fine-tunes, evaluates and predicts on multiple choice in SWAG's layout.
+
+    python -m mobilebert_tf.run_multiple_choice --data_dir=swag \
+        --init_checkpoint=student --model_dir=swag_student \
+        --do_train --do_eval --do_predict
+"""
+
+from mobilebert_tf import cli
+from mobilebert_tf import fine_tuning_experiments
+from mobilebert_tf import fine_tuning_flags
+from mobilebert_tf import multiple_choice
+
+_FLAG_TABLE = fine_tuning_flags.COMMON
+fine_tuning_flags.define(_FLAG_TABLE)
+
+
+def main(argv):
+    del argv
+    fine_tuning_flags.run(
+        multiple_choice.run,
+        fine_tuning_experiments.multiple_choice(),
+        _FLAG_TABLE,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

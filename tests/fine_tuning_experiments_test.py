@@ -1,0 +1,42 @@
+"""The recipes of tagging and multiple choice fit their experiments."""
+
+import pathlib
+import shlex
+
+import pytest
+
+from mobilebert_tf import experiment_builder
+from mobilebert_tf import fine_tuning_experiments
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_DEFAULTS = {
+    "tagging": fine_tuning_experiments.tagging,
+    "multiple_choice": fine_tuning_experiments.multiple_choice,
+}
+_RECIPES = [
+    (kind, str(path.relative_to(_ROOT)))
+    for kind in _DEFAULTS
+    for path in sorted((_ROOT / "configs" / kind).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("kind, recipe", _RECIPES)
+def test_recipe(kind, recipe):
+    params = experiment_builder.build(
+        _DEFAULTS[kind](), [str(_ROOT / recipe)], "", {}
+    )
+    assert 2 <= params.task.num_train_epochs <= 10
+    assert params.task.train_data.global_batch_size in (16, 32, 48)
+
+
+@pytest.mark.parametrize("kind, recipe", _RECIPES)
+def test_the_header_has_the_recipes_command(kind, recipe):
+    lines = (_ROOT / recipe).read_text().splitlines()
+    header = [line.removeprefix("#") for line in lines if line.startswith("#")]
+    text = "\n".join(header).replace("\\\n", " ")
+    (command,) = [line for line in text.splitlines() if "python -m" in line]
+    assert f"--config_file={recipe}" in shlex.split(command)
+
+
+def test_every_kind_has_a_recipe():
+    assert {kind for kind, _ in _RECIPES} == set(_DEFAULTS)
