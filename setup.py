@@ -47,7 +47,8 @@ setuptools.setup(
         "matplotlib>=3.7",
     ],
     extras_require={
-        "test": ["pytest>=8", "ruff>=0.17,<0.18"],
+        # seqeval is what entity scores are compared with.
+        "test": ["pytest>=8", "ruff>=0.17,<0.18", "seqeval>=1.2"],
         # Parity with Hugging Face's PyTorch MobileBERT (test only). Exactly
         # this torch: a range takes the newest, with gigabytes of CUDA, even
         # where pip has a CPU build at hand.

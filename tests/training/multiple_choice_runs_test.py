@@ -121,6 +121,7 @@ def test_predictions(model_dir):
     assert np.mean(np.array(choices) == np.arange(20) % _CHOICES) > 0.7
 
 
+@pytest.mark.slow
 def test_evaluation_alone_agrees_with_training_and_predictions(model_dir):
     """The data folder comes from the model."""
     expected = _validation(model_dir)

@@ -257,6 +257,7 @@ def test_tags_without_entities(workspace, data_dir, tmp_path):
     assert info.labels == ("$,", "NN", "O")
 
 
+@pytest.mark.slow
 def test_the_encoder_starts_from_the_checkpoint(
     teacher_dir, data_dir, workspace, tmp_path
 ):
