@@ -22,6 +22,12 @@ from mobilebert_tf.tasks import networks
 from mobilebert_tf.tasks import pretraining as tasks
 from mobilebert_tf.tasks import pretraining_inputs
 
+# Flag of the files to the field of the data set.
+_DATA_FIELDS = {
+    "input_file": "train_data",
+    "first_input_file": "first_train_data",
+    "eval_input_file": "validation_data",
+}
 # Whatever the official flag weight_decay_rate says.
 _OFFICIAL_WEIGHT_DECAY = 0.01
 
@@ -73,12 +79,13 @@ def _train(params, model_dir, strategy, evaluate):
     initial = pretrained.read_initial(task)
     pretrained.follow_vocabulary(task, teacher, initial, model_dir)
     network = networks.build(task.model)
-    data = {"input_file": task.train_data}
+    flags = ["input_file"]
     if task.first_train_steps:
-        data["first_input_file"] = task.first_train_data
+        flags.append("first_input_file")
     if evaluate:
         _follow_training_data(task)
-        data["eval_input_file"] = task.validation_data
+        flags.append("eval_input_file")
+    data = {flag: getattr(task, _DATA_FIELDS[flag]) for flag in flags}
     _check_data(data, task.model, network)
     stages = schedule.build(
         task, network.num_hidden_layers, params.trainer.train_steps
@@ -120,10 +127,10 @@ def _train(params, model_dir, strategy, evaluate):
 def _evaluate(params, model_dir, strategy):
     """Evaluates the newest checkpoint in the stage that it was saved in."""
     task = params.task
-    model_directory.latest_checkpoint(model_dir)
     network = model_directory.without_dropout(
         model_directory.read_config(model_dir)
     )
+    model_directory.latest_checkpoint(model_dir)
     task.model.lower_case = model_directory.read_info(model_dir).lower_case
     task.model.vocab_file = os.path.join(model_dir, model_directory.VOCAB_FILE)
     teacher = pretrained.read_teacher(task)
@@ -211,7 +218,7 @@ def _check_data(data, model, network):
         if not each.input_path:
             raise ValueError(f"--{flag} is required: got nothing")
         network.check_sequence_length(
-            each.max_seq_length, f"max_seq_length of --{flag}"
+            each.max_seq_length, f"task.{_DATA_FIELDS[flag]}.max_seq_length"
         )
         pretraining_inputs.make_dataset(each, model, network.vocab_size)
 

@@ -218,7 +218,10 @@ _NETWORK_CASES = [
         "--params_override: unknown key 'task.sed'; did you mean task.seed?",
     ),
     ({"params_override": "seed"}, "expected key=value, got 'seed'"),
-    ({"vocab_file": None}, "--vocab_file is required: got nothing"),
+    (
+        {"vocab_file": None, "bert_config_file": None},
+        "--vocab_file is required: got nothing",
+    ),
     (
         {"vocab_file": "{f}/absent"},
         "--vocab_file={f}/absent: expected a file, got no such file",

@@ -28,6 +28,10 @@ _TABLE = tf.random.stateless_normal([_CONFIG.vocab_size, 8], [5, 6])
 
 # Layer, and how to call it.
 _CASES = {
+    "LayerNorm": (
+        normalization.LayerNorm(epsilon=1e-6, name="n"),
+        lambda layer: layer(_WIDE),
+    ),
     "NoNorm": (normalization.NoNorm(name="n"), lambda layer: layer(_WIDE)),
     "CheckpointedDropout": (
         dropout.CheckpointedDropout(0.25, seed=3, name="n"),

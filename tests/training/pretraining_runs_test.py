@@ -457,7 +457,7 @@ def test_weights_that_are_not_finite_are_not_saved(workspace):
                 "task.first_train_steps": 2,
                 "task.first_train_data.input_path": "x",
             },
-            "max_seq_length of --first_input_file: expected 1 to max_position",
+            "task.first_train_data.max_seq_length: expected 1 to max_position",
         ),
         ({"runtime.mixed_precision_dtype": "float16"}, "float16"),
         ({"trainer.train_steps": 0}, "nothing to train"),
