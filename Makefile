@@ -5,6 +5,9 @@ INSTALLED := $(VENV)/installed
 PARITY_INSTALLED := $(VENV)/installed_parity
 BEAM_VENV := .venv-beam
 BEAM_INSTALLED := $(BEAM_VENV)/installed
+# Processes of a test run; a file's tests stay together.
+WORKERS ?= 2
+PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: install demo test test-slow test-parity test-beam lint clean
@@ -16,7 +19,7 @@ demo: $(INSTALLED)
 	$(VENV)/bin/python -m demo.run --output_dir=out/demo
 
 test: $(INSTALLED)
-	$(VENV)/bin/python -m pytest
+	$(PYTEST)
 
 # Whole runs of many processes or steps, which `make test` leaves out.
 test-slow: $(INSTALLED)
@@ -24,7 +27,7 @@ test-slow: $(INSTALLED)
 
 # Against Hugging Face's PyTorch MobileBERT, which `make test` does without.
 test-parity: $(PARITY_INSTALLED)
-	$(VENV)/bin/python -m pytest tests/parity
+	$(PYTEST) tests/parity
 
 # On Apache Beam, in an environment of its own: it brings many packages.
 test-beam: $(BEAM_INSTALLED)
