@@ -192,9 +192,12 @@ def _vocab_file(given, carried, path):
         return given
     folder = path if os.path.isdir(path) else os.path.dirname(path)
     beside = os.path.join(folder, model_directory.VOCAB_FILE)
-    if not os.path.isfile(beside):
+    if not os.path.isfile(beside) or (
+        carried is not None
+        and not wordpiece.same_vocabulary(files.read_bytes(beside), carried)
+    ):
         raise ValueError(
-            f"--vocab_file is required: --init_checkpoint={path} has no "
+            f"--vocab_file is required: --init_checkpoint={path} has not its "
             f"{model_directory.VOCAB_FILE} beside it"
         )
     return beside
