@@ -131,8 +131,9 @@ def _integer_product(rows, kernel, bias, activation):
     low = tf.reduce_min(rows, axis=-1, keepdims=True)  # [R, 1]
     high = tf.reduce_max(rows, axis=-1, keepdims=True)
     product = _multiply(_round_rows(rows, low, high), kernel.values)
-    outputs = _scale_back(product, low, high, kernel.steps, kernel.sums, bias)
-    return activation(outputs)
+    return _scale_back(
+        product, low, high, kernel.steps, kernel.sums, bias, activation
+    )
 
 
 def _multiply(left, right):
@@ -153,7 +154,7 @@ def _multiply(left, right):
     return tf.bitcast(product, tf.int32)
 
 
-# XLA makes one pass over the data of each of these.
+# XLA makes one pass over the data of each of these, the activation included.
 @tf.function(jit_compile=True, autograph=False)
 def _round_rows(rows, low, high):
     scale = _LARGEST_INPUT / tf.maximum(high - low, 1e-30)
@@ -161,10 +162,10 @@ def _round_rows(rows, low, high):
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _scale_back(product, low, high, steps, sums, bias):
+def _scale_back(product, low, high, steps, sums, bias, activation):
     scale = (high - low) / _LARGEST_INPUT
     outputs = tf.cast(product, tf.float32) * scale * steps
-    return outputs + (low * sums + bias)
+    return activation(outputs + (low * sums + bias))
 
 
 def _check_products():

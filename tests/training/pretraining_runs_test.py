@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from absl import flags
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import experiments
 from mobilebert_tf import model_directory
 from mobilebert_tf import pretraining
+from mobilebert_tf import pretraining_flags
 from mobilebert_tf import training
 from mobilebert_tf import training_log
 from mobilebert_tf.modeling import config as config_lib
@@ -319,22 +319,39 @@ def test_a_run_can_start_from_a_pretrained_model(teacher_dir, workspace):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+def _evaluate_alone(folder, workspace):
+    values = flags.FlagValues()
+    pretraining_flags.define(values)
+    data = f"--eval_input_file={workspace.records}"
+    values(["test", f"--model_dir={folder}", data, "--do_eval"])
+    params = pretraining_flags.build(values)
+    return pretraining.run(params, folder, train=False)
+
+
 def test_evaluation_alone_needs_only_the_folder(teacher_dir, workspace):
-    params = experiment_builder.build(
-        experiments.pretraining(),
-        [],
-        "",
-        {
-            "task.validation_data.input_path": workspace.records,
-            "task.train_data.max_predictions_per_seq": 4,
-        },
-    )
-    metrics = pretraining.run(params, teacher_dir, train=False)
+    metrics = _evaluate_alone(teacher_dir, workspace)
     rows = training_log.read_metrics(teacher_dir)
     trained = [row for row in rows if row["kind"] == "validation"][-1]
     assert metrics["masked_lm_loss"] == pytest.approx(
         trained["masked_lm_loss"], rel=1e-4
     )
+
+
+def test_evaluation_alone_is_that_of_the_checkpoints_stage(
+    student_dir, workspace, monkeypatch
+):
+    monkeypatch.setattr(
+        training,
+        "evaluate_model",
+        lambda params, task, stage, folder: {stage.name: task.stage},
+    )
+    for step, name in (
+        (3, "transfer_0"),
+        (5, "transfer_1"),
+        (9, "pretraining"),
+    ):
+        monkeypatch.setattr(training, "saved_step", lambda folder, s=step: s)
+        assert list(_evaluate_alone(student_dir, workspace)) == [name]
 
 
 def test_nan_inside_a_loop_stops_before_it_is_saved(workspace, monkeypatch):
@@ -435,7 +452,13 @@ def test_weights_that_are_not_finite_are_not_saved(workspace):
             },
             "--first_input_file is required",
         ),
-        ({"task.first_train_steps": 2}, "task.first_train_data.max_seq_length"),
+        (
+            {
+                "task.first_train_steps": 2,
+                "task.first_train_data.input_path": "x",
+            },
+            "max_seq_length of --first_input_file: expected 1 to max_position",
+        ),
         ({"runtime.mixed_precision_dtype": "float16"}, "float16"),
         ({"trainer.train_steps": 0}, "nothing to train"),
     ],
