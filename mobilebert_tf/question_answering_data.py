@@ -115,6 +115,9 @@ def with_windows(
         lower_case: whether that is uncased.
         output_dir: where FOLDER of the caches is if `config` names none.
         is_training: which of both they are.
+
+    Raises:
+        ValueError: if there is nothing to train on.
     """
     data = config.train_data if is_training else config.validation_data
     path = data.input_path
@@ -131,6 +134,10 @@ def with_windows(
         ),
         squad_features.default_workers(len(examples)),
     )
+    if is_training and not len(features["unique_ids"]):
+        raise ValueError(
+            f"{path}: got no window, expected text in some contexts"
+        )
     logging.info(
         "%s: %d questions, %d windows of %d tokens",
         path,

@@ -523,6 +523,25 @@ def test_v2_without_its_flag_is_named(teacher_dir, data, tmp_path, split):
         question_answering.run(params, str(tmp_path / "run"), True, True)
 
 
+def test_contexts_without_text_teach_nothing(teacher_dir, data, tmp_path):
+    def empty(paragraph):
+        paragraph["context"] = "\u200b"
+        answer = {"text": "\u200b", "answer_start": 0}
+        paragraph["qas"][0]["answers"] = [answer]
+
+    path = _changed(data["train-v1.1"], tmp_path, empty)
+    params = _params(
+        data,
+        "v1.1",
+        **{
+            "task.init_checkpoint": teacher_dir,
+            "task.train_data.input_path": path,
+        },
+    )
+    with pytest.raises(ValueError, match="got no window"):
+        question_answering.run(params, str(tmp_path / "run"), True)
+
+
 def test_evaluation_needs_answers(data, tmp_path):
     path = _changed(
         data["dev-v1.1"],
