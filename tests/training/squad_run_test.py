@@ -249,7 +249,9 @@ def test_evaluation_alone_gives_the_same_scores(v2_run, data):
     assert [os.stat(path).st_mtime_ns for path in caches] == times
 
 
-@pytest.mark.parametrize("metric", ["exact", "f1"])
+@pytest.mark.parametrize(
+    "metric", ["f1", pytest.param("exact", marks=pytest.mark.slow)]
+)
 def test_the_tuned_threshold_gives_the_best_score(
     v2_run, data, tmp_path, metric
 ):
