@@ -34,7 +34,7 @@ class EvaluationRecord:
 
     Args:
         output_dir: folder to write to.
-        labels: names of the labels.
+        labels: names of the labels, none for a task without.
         metric: name of the metric that selects, or "validation_loss".
         write_model: called with a folder, writes all of a model's folder but
             the checkpoint; None keeps no best model.
@@ -79,7 +79,7 @@ class EvaluationRecord:
                     for key, value in metrics.items()
                     if (key.startswith(prefix) if index else "/" not in key)
                 },
-                "labels": self._labels,
+                **({"labels": self._labels} if self._labels else {}),
                 **counts[name],
             }
         _write(reports, self._output_dir)
@@ -88,7 +88,7 @@ class EvaluationRecord:
 
     def _keep_if_best(self, model, step, value, reports):
         folder = os.path.join(self._output_dir, BEST)
-        best = self._best_value(folder, next(iter(reports)))
+        best = kept_metric(folder, next(iter(reports)), self._metric)
         if best is not None and not metrics_lib.is_better(
             self._metric, value, best
         ):
@@ -112,20 +112,6 @@ class EvaluationRecord:
             folder,
         )
 
-    def _best_value(self, folder, name):
-        """Returns the selecting metric of the best so far, None at first."""
-        path = _path(folder, name)
-        if not os.path.exists(path):
-            return None
-        with open(path, encoding="utf-8") as stream:
-            try:
-                return float(json.load(stream)["metrics"][self._metric])
-            except (ValueError, TypeError, KeyError) as error:
-                raise ValueError(
-                    f"{path}: expected JSON with metrics.{self._metric}, got "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-
 
 def has_stalled(
     rows: Sequence[Mapping[str, object]], metric: str, patience: int
@@ -146,6 +132,30 @@ def has_stalled(
         if best is None or metrics_lib.is_better(metric, value, best):
             best, since = value, 0
     return since >= patience
+
+
+def kept_metric(folder: str, name: str, metric: str) -> float | None:
+    """Returns a metric of the evaluation kept in a folder, None without one.
+
+    Args:
+        folder: of a run, or of its best model.
+        name: of the set.
+        metric: name of the metric.
+
+    Raises:
+        ValueError: if the evaluation is damaged or lacks the metric.
+    """
+    path = _path(folder, name)
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as stream:
+        try:
+            return float(json.load(stream)["metrics"][metric])
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{path}: expected JSON with metrics.{metric}, got "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
 
 def best_or_newest(model_dir: str) -> str:

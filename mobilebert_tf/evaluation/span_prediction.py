@@ -1,0 +1,116 @@
+"""Logits of question-answering models, and the scores of their answers.
+
+Legend: N windows, S sequence.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from mobilebert_tf.data import squad
+from mobilebert_tf.data import squad_batches
+from mobilebert_tf.data import squad_features
+from mobilebert_tf.evaluation import span_decoding
+from mobilebert_tf.evaluation import squad_metrics
+
+
+def predict_logits(
+    model: tf_keras.Model,
+    features: squad_features.Features,
+    batch_size: int = 32,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns start and end logits, float32 [N, S] each, in order.
+
+    Args:
+        model: MobileBertForQuestionAnswering.
+        features: of N windows, as made for evaluation.
+        batch_size: int.
+    """
+
+    @tf.function
+    def predict(batch):
+        outputs = model(squad_batches.model_inputs(batch), training=False)
+        return outputs["start_logits"], outputs["end_logits"]
+
+    logits = np.zeros((2, *features["input_word_ids"].shape), np.float32)
+    for batch in squad_batches.in_order(features, batch_size):
+        logits[:, batch[squad_batches.ROW].numpy()] = predict(batch)
+    return logits[0], logits[1]
+
+
+def is_scorable(
+    path: str, examples: Sequence[squad.Example], version_2_with_negative: bool
+) -> bool:
+    """Returns whether a file says what the answers are.
+
+    Args:
+        path: of the file, for messages.
+        examples: its questions.
+        version_2_with_negative: whether there may be no answer.
+
+    Raises:
+        ValueError: for a file of v2.0 where there must be an answer, or if
+            some questions have answers and others have not.
+    """
+    if version_2_with_negative:
+        return any(e.answers or e.is_impossible for e in examples)
+    for example in examples:
+        if example.is_impossible:
+            raise ValueError(
+                f"{path}: question {example.question_id}: got one without "
+                "answer (is_impossible): a file of v2.0 needs "
+                "--version_2_with_negative"
+            )
+    with_answers = [e for e in examples if e.answers]
+    if with_answers and len(with_answers) < len(examples):
+        example = next(e for e in examples if not e.answers)
+        raise ValueError(
+            f"{path}: question {example.question_id}: got no answer, but "
+            f"{len(with_answers)} of {len(examples)} questions have one"
+        )
+    return bool(with_answers)
+
+
+def score(
+    examples: Sequence[squad.Example],
+    predictions: Sequence[span_decoding.Prediction],
+    version_2_with_negative: bool,
+) -> dict[str, float]:
+    """Returns the official scores of decoded predictions, in percent.
+
+    Args:
+        examples: questions whose answers are known.
+        predictions: one for each.
+        version_2_with_negative: whether there may be no answer.
+
+    Returns:
+        v1.1: `exact_match`, `f1`. v2.0: what squad_metrics.evaluate_v2_0
+        scores of the predictions as they are, and the `best_exact` and
+        `best_f1` that any threshold on the null odds gives, with the
+        thresholds `best_exact_thresh` and `best_f1_thresh`; one below all
+        odds where it is best to answer nothing.
+    """
+    texts = {p.question_id: p.text for p in predictions}
+    if not version_2_with_negative:
+        return squad_metrics.evaluate_v1_1(examples, texts)
+    scores = squad_metrics.evaluate_v2_0(examples, texts)
+    # Odds are no probabilities: no threshold is applied here, and 0 is not
+    # below all of them.
+    null_odds = {p.question_id: p.null_odds for p in predictions}
+    tuned = squad_metrics.evaluate_v2_0(
+        examples,
+        {p.question_id: p.span_text for p in predictions},
+        null_odds,
+        null_threshold=np.inf,
+    )
+    unanswerable = sum(not example.answers for example in examples)
+    for name in ("exact", "f1"):
+        best = tuned[f"best_{name}"]
+        threshold = tuned[f"best_{name}_thresh"]
+        if best <= 100.0 * unanswerable / len(examples):
+            threshold = min(null_odds.values()) - 1.0
+        scores[f"best_{name}"] = best
+        scores[f"best_{name}_thresh"] = threshold
+    return {name: float(value) for name, value in scores.items()}
