@@ -21,7 +21,6 @@ from absl import flags
 from absl import logging
 
 from mobilebert_tf import cli
-from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import text_table
 from mobilebert_tf import tokenization
@@ -30,6 +29,8 @@ from mobilebert_tf.data import dynamic_masking
 from mobilebert_tf.data import pretraining
 from mobilebert_tf.data import raw_text
 from mobilebert_tf.data import token_records
+from mobilebert_tf.experiments import model_config
+from mobilebert_tf.experiments import pretraining_config
 from mobilebert_tf.tasks import pretraining_inputs
 
 _WORDS = 4000
@@ -123,12 +124,12 @@ def _serialize(batch, features):
 def pipelines(paths: dict, vocab_file: str) -> dict:
     """Returns {name: function that returns a new data set}."""
     vocab_size = len(tokenization.load_vocabulary(vocab_file))
-    model = experiments.ModelConfig(vocab_file=vocab_file)
+    model = model_config.ModelConfig(vocab_file=vocab_file)
 
     def make(data_format, strategy):
-        data = experiments.PretrainingDataConfig(
+        data = pretraining_config.PretrainingDataConfig(
             data_format=data_format,
-            masking=experiments.MaskingConfig(strategy=strategy),
+            masking=pretraining_config.MaskingConfig(strategy=strategy),
             input_path=paths[data_format],
             global_batch_size=flags.FLAGS.batch_size,
             max_seq_length=flags.FLAGS.max_seq_length,

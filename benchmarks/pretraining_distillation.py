@@ -44,12 +44,13 @@ from official.nlp.modeling import models as garden_models
 from official.nlp.modeling.networks import mobile_bert_encoder
 
 from mobilebert_tf import cli
-from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf import text_table
 from mobilebert_tf.checkpoints import conversion
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.experiments import optimization_config
+from mobilebert_tf.experiments import pretraining_config
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import dense
 from mobilebert_tf.modeling import heads
@@ -325,7 +326,7 @@ class TaskStep:
         inputs,
         precision: str,
     ):
-        params = experiments.pretraining().task
+        params = pretraining_config.pretraining().task
         params.distillation.teacher_precision = precision
         self._task = tasks.PretrainingTask(
             params, student.config, _STAGE, teacher
@@ -377,8 +378,9 @@ def task_lamb() -> tf_keras.optimizers.legacy.Optimizer:
 
 
 def _lamb_config():
-    return experiments.complete_optimizer_config(
-        experiments.pretraining().trainer.optimizer_config, _STAGE.num_steps
+    return optimization_config.complete(
+        pretraining_config.pretraining().trainer.optimizer_config,
+        _STAGE.num_steps,
     )
 
 

@@ -23,10 +23,11 @@ from absl import flags
 from absl import logging
 
 from mobilebert_tf import cli
-from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import text_table
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.experiments import optimization_config
+from mobilebert_tf.experiments import pretraining_config
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import pretraining as tasks
@@ -80,9 +81,11 @@ def make_steps(
         stages: which.
         transfer: fields of KnowledgeTransferConfig.
     """
-    params = experiments.PretrainingTaskConfig(
+    params = pretraining_config.PretrainingTaskConfig(
         teacher_dir="in memory",
-        knowledge_transfer=experiments.KnowledgeTransferConfig(**transfer),
+        knowledge_transfer=pretraining_config.KnowledgeTransferConfig(
+            **transfer
+        ),
     )
     num_blocks = student.num_hidden_layers
     schedules = schedule.build(params, num_blocks, pretraining_steps=0)
@@ -118,7 +121,7 @@ def measure(
 def _make_step(task):
     model = task.build_model()
     optimizer = task.create_optimizer(
-        experiments.complete_optimizer_config(
+        optimization_config.complete(
             task.task_config.knowledge_transfer.optimizer_config,
             task.stage.num_steps,
         )

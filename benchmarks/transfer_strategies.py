@@ -26,7 +26,7 @@ from absl import logging
 from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import text_table
-from mobilebert_tf import training_log
+from mobilebert_tf.training import training_log
 
 _REQUIRED = (
     "teacher_dir",

@@ -21,7 +21,7 @@ from matplotlib import figure as figure_lib
 from mobilebert_tf import cli
 from mobilebert_tf import html_report
 from mobilebert_tf import text_table
-from mobilebert_tf import training_log
+from mobilebert_tf.training import training_log
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "out/demo", "Folder to fill.")
 

@@ -16,9 +16,9 @@ from export import verification
 from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
-from mobilebert_tf import model_selection
 from mobilebert_tf.data import glue
 from mobilebert_tf.evaluation import prediction
+from mobilebert_tf.fine_tuning import model_selection
 
 VOCAB_FILE = "vocab.txt"
 LABELS_FILE = "labels.txt"

@@ -11,10 +11,10 @@
 
 from absl import flags
 
-from mobilebert_tf import classification
 from mobilebert_tf import cli
-from mobilebert_tf import experiment_flags
-from mobilebert_tf import experiments
+from mobilebert_tf.experiments import classification_config
+from mobilebert_tf.experiments import experiment_flags
+from mobilebert_tf.fine_tuning import classification
 
 _FLAG_TABLE = {
     **experiment_flags.COMMON,
@@ -70,7 +70,7 @@ experiment_flags.define_overrides(_FLAG_TABLE)
 def main(argv):
     del argv
     params = experiment_flags.build_experiment(
-        experiments.classification(), _FLAG_TABLE
+        classification_config.classification(), _FLAG_TABLE
     )
     classification.run(
         params,

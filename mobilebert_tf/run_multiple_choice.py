@@ -6,9 +6,9 @@
 """
 
 from mobilebert_tf import cli
-from mobilebert_tf import fine_tuning_experiments
-from mobilebert_tf import fine_tuning_flags
-from mobilebert_tf import multiple_choice
+from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.fine_tuning import fine_tuning_flags
+from mobilebert_tf.fine_tuning import multiple_choice
 
 _FLAG_TABLE = fine_tuning_flags.COMMON
 fine_tuning_flags.define(_FLAG_TABLE)
@@ -18,7 +18,7 @@ def main(argv):
     del argv
     fine_tuning_flags.run(
         multiple_choice.run,
-        fine_tuning_experiments.multiple_choice(),
+        fine_tuning_config.multiple_choice(),
         _FLAG_TABLE,
     )
 

@@ -18,8 +18,8 @@ The commands of google-research/mobilebert run as they are.
 from absl import flags
 
 from mobilebert_tf import cli
-from mobilebert_tf import pretraining
-from mobilebert_tf import pretraining_flags
+from mobilebert_tf.training import pretraining
+from mobilebert_tf.training import pretraining_flags
 
 pretraining_flags.define()
 

@@ -15,8 +15,8 @@ import json
 from absl import flags
 
 from mobilebert_tf import cli
-from mobilebert_tf import question_answering
-from mobilebert_tf import squad_flags
+from mobilebert_tf.fine_tuning import question_answering
+from mobilebert_tf.fine_tuning import squad_flags
 
 squad_flags.define()
 

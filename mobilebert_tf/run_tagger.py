@@ -7,11 +7,11 @@
 """
 
 from mobilebert_tf import cli
-from mobilebert_tf import experiment_flags
-from mobilebert_tf import fine_tuning_experiments
-from mobilebert_tf import fine_tuning_flags
-from mobilebert_tf import tagging
 from mobilebert_tf.data import tag_schemes
+from mobilebert_tf.experiments import experiment_flags
+from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.fine_tuning import fine_tuning_flags
+from mobilebert_tf.fine_tuning import tagging
 
 _FLAG_TABLE = {
     **fine_tuning_flags.COMMON,
@@ -31,7 +31,7 @@ fine_tuning_flags.define(_FLAG_TABLE)
 def main(argv):
     del argv
     fine_tuning_flags.run(
-        tagging.run, fine_tuning_experiments.tagging(), _FLAG_TABLE
+        tagging.run, fine_tuning_config.tagging(), _FLAG_TABLE
     )
 
 

@@ -12,11 +12,11 @@ Both kinds of source have the same attributes and methods:
 
 from collections.abc import Sequence
 
-from mobilebert_tf import classification_config
 from mobilebert_tf import files
 from mobilebert_tf.data import glue
 from mobilebert_tf.data import glue_tasks
 from mobilebert_tf.data import tables
+from mobilebert_tf.experiments import classification_config
 
 _CLASSIFICATION_METRICS = ("accuracy", "macro_f1", "matthews_correlation")
 _REGRESSION_METRICS = (

@@ -11,8 +11,8 @@ with a first stretch on other data, as a rule shorter sequences.
 import dataclasses
 from collections.abc import Sequence
 
-from mobilebert_tf import experiment_checks
-from mobilebert_tf import experiments
+from mobilebert_tf.experiments import experiment_checks
+from mobilebert_tf.experiments import pretraining_config
 
 MAIN_DATA = "main"
 FIRST_DATA = "first"
@@ -79,7 +79,7 @@ class Stage:
 
 
 def build(
-    task: experiments.PretrainingTaskConfig,
+    task: pretraining_config.PretrainingTaskConfig,
     num_blocks: int,
     pretraining_steps: int,
 ) -> list[Stage]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from mobilebert_tf import experiments
 from mobilebert_tf import losses
+from mobilebert_tf.experiments import pretraining_config
 
 FEATURE_MAP = "feature_map_loss"
 ATTENTION = "attention_loss"
@@ -18,7 +18,7 @@ VARIANCE = "variance_loss"
 
 
 def factors(
-    config: experiments.KnowledgeTransferConfig, num_blocks: int
+    config: pretraining_config.KnowledgeTransferConfig, num_blocks: int
 ) -> dict[str, float]:
     """Returns each term's factor in the loss; terms without one are left out.
 
@@ -40,7 +40,7 @@ def num_teacher_blocks(
     blocks: Sequence[int],
     mapping: Sequence[int],
     num_blocks: int,
-    defects: experiments.OfficialDefectsConfig,
+    defects: pretraining_config.OfficialDefectsConfig,
 ) -> int:
     """Returns how many of the teacher's blocks the losses of `blocks` need.
 
@@ -56,8 +56,8 @@ def num_teacher_blocks(
 
 
 def terms(
-    config: experiments.KnowledgeTransferConfig,
-    defects: experiments.OfficialDefectsConfig,
+    config: pretraining_config.KnowledgeTransferConfig,
+    defects: pretraining_config.OfficialDefectsConfig,
     mapping: Sequence[int],
     blocks: Sequence[int],
     taught: Mapping[str, Sequence[tf.Tensor]],
@@ -112,7 +112,7 @@ def terms(
 
 
 def block_factors(
-    config: experiments.KnowledgeTransferConfig,
+    config: pretraining_config.KnowledgeTransferConfig,
     num_blocks: int,
     blocks: Sequence[int],
     gates: Mapping[int, tf.Tensor] | None = None,
@@ -133,7 +133,7 @@ def block_factors(
 
 
 def weight(
-    config: experiments.KnowledgeTransferConfig, input_mask: tf.Tensor
+    config: pretraining_config.KnowledgeTransferConfig, input_mask: tf.Tensor
 ) -> tf.Tensor:
     """Returns the positions that count, a float32 scalar."""
     return tf.reduce_sum(tf.cast(_mask(config, input_mask), tf.float32))
@@ -156,7 +156,7 @@ def named(
 
 
 def metric_names(
-    config: experiments.KnowledgeTransferConfig, blocks: Sequence[int]
+    config: pretraining_config.KnowledgeTransferConfig, blocks: Sequence[int]
 ) -> list[str]:
     """Returns the keys of `named` for the terms of `blocks`."""
     if not blocks:

@@ -13,10 +13,10 @@ import tf_keras
 from absl import logging
 from scipy import special
 
-from mobilebert_tf import experiments
 from mobilebert_tf.data import glue
 from mobilebert_tf.data import sharding
 from mobilebert_tf.evaluation import metrics as metrics_lib
+from mobilebert_tf.experiments import classification_config
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import gradient_steps
@@ -52,7 +52,7 @@ class ClassificationTask(gradient_steps.WeightedLossTask):
 
     def __init__(
         self,
-        params: experiments.ClassificationTaskConfig,
+        params: classification_config.ClassificationTaskConfig,
         network: config_lib.MobileBertConfig,
         labels: Sequence[str],
         metric_names: Sequence[str],
@@ -109,7 +109,7 @@ class ClassificationTask(gradient_steps.WeightedLossTask):
 
     def build_inputs(
         self,
-        params: experiments.ClassificationDataConfig,
+        params: classification_config.ClassificationDataConfig,
         input_context: tf.distribute.InputContext | None = None,
     ) -> tf.data.Dataset:
         training = params.is_training
@@ -225,7 +225,7 @@ class ClassificationTask(gradient_steps.WeightedLossTask):
 
 
 def check(
-    params: experiments.ClassificationTaskConfig,
+    params: classification_config.ClassificationTaskConfig,
     network: config_lib.MobileBertConfig,
     labels: Sequence[str],
 ) -> None:

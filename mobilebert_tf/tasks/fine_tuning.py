@@ -10,9 +10,9 @@ import tensorflow as tf
 import tf_keras
 from absl import logging
 
-from mobilebert_tf import fine_tuning_experiments
 from mobilebert_tf.data import glue
 from mobilebert_tf.data import sharding
+from mobilebert_tf.experiments import fine_tuning_config
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import gradient_steps
 
@@ -37,7 +37,7 @@ class FineTuningTask(gradient_steps.WeightedLossTask):
 
     def __init__(
         self,
-        params: fine_tuning_experiments.FineTuningTaskConfig,
+        params: fine_tuning_config.FineTuningTaskConfig,
         network: config_lib.MobileBertConfig,
         train_features: Mapping[str, np.ndarray] | None,
         validation_features: Mapping[str, np.ndarray] | None,
@@ -63,7 +63,7 @@ class FineTuningTask(gradient_steps.WeightedLossTask):
 
     def build_inputs(
         self,
-        params: fine_tuning_experiments.DataConfig,
+        params: fine_tuning_config.DataConfig,
         input_context: tf.distribute.InputContext | None = None,
     ) -> tf.data.Dataset:
         training = params.is_training

@@ -4,14 +4,14 @@ import dataclasses
 
 from absl import logging
 
-from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf import tokenization
+from mobilebert_tf.experiments import model_config
 from mobilebert_tf.modeling import config as config_lib
 
 
-def build(params: experiments.ModelConfig) -> config_lib.MobileBertConfig:
+def build(params: model_config.ModelConfig) -> config_lib.MobileBertConfig:
     """Returns the network that `params` describes.
 
     A preset takes the vocabulary's size; a bert_config_file must agree with
@@ -35,7 +35,7 @@ def build(params: experiments.ModelConfig) -> config_lib.MobileBertConfig:
 
 
 def with_dropout(
-    network: config_lib.MobileBertConfig, params: experiments.ModelConfig
+    network: config_lib.MobileBertConfig, params: model_config.ModelConfig
 ) -> config_lib.MobileBertConfig:
     """Returns `network` with the dropout rates that `params` sets."""
     rates = {
@@ -47,7 +47,7 @@ def with_dropout(
 
 
 def tokenizer(
-    params: experiments.ModelConfig,
+    params: model_config.ModelConfig,
 ) -> tokenization.WordPieceTokenizer:
     """Returns the tokenizer of `params`.
 

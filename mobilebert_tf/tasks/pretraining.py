@@ -9,8 +9,6 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras
 
-from mobilebert_tf import experiment_checks
-from mobilebert_tf import experiments
 from mobilebert_tf import losses
 from mobilebert_tf.data import sharding
 from mobilebert_tf.distillation import divergence as divergence_lib
@@ -18,6 +16,8 @@ from mobilebert_tf.distillation import pictures
 from mobilebert_tf.distillation import schedule
 from mobilebert_tf.distillation import student as student_lib
 from mobilebert_tf.distillation import transfer
+from mobilebert_tf.experiments import experiment_checks
+from mobilebert_tf.experiments import pretraining_config
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import dense
 from mobilebert_tf.modeling import models
@@ -59,7 +59,7 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
 
     def __init__(
         self,
-        params: experiments.PretrainingTaskConfig,
+        params: pretraining_config.PretrainingTaskConfig,
         network: config_lib.MobileBertConfig,
         stage: schedule.Stage,
         teacher: models.MobileBertForPreTraining | None = None,
@@ -111,7 +111,7 @@ class PretrainingTask(gradient_steps.WeightedLossTask):
 
     def build_inputs(
         self,
-        params: experiments.PretrainingDataConfig,
+        params: pretraining_config.PretrainingDataConfig,
         input_context: tf.distribute.InputContext | None = None,
     ) -> tf.data.Dataset:
         start_batch = 0

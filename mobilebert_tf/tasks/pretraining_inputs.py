@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import tokenization
 from mobilebert_tf.data import dynamic_masking
@@ -18,6 +17,8 @@ from mobilebert_tf.data import raw_text
 from mobilebert_tf.data import record_files
 from mobilebert_tf.data import text
 from mobilebert_tf.data import token_records
+from mobilebert_tf.experiments import model_config
+from mobilebert_tf.experiments import pretraining_config
 
 EXAMPLES = "examples"
 TOKENS = "tokens"
@@ -28,8 +29,8 @@ _FILES_RECORD = "training_files.json"
 
 
 def make_dataset(
-    data: experiments.PretrainingDataConfig,
-    model: experiments.ModelConfig,
+    data: pretraining_config.PretrainingDataConfig,
+    model: model_config.ModelConfig,
     vocab_size: int,
     start_batch: int = 0,
     input_context: tf.distribute.InputContext | None = None,
@@ -114,7 +115,7 @@ def make_dataset(
 
 
 def check_continues(
-    data: Mapping[str, experiments.PretrainingDataConfig],
+    data: Mapping[str, pretraining_config.PretrainingDataConfig],
     model_dir: str,
     output_dir: str,
 ) -> None:
@@ -170,7 +171,7 @@ def _describe(file):
 
 
 def named_damage(
-    data: experiments.PretrainingDataConfig, vocab_size: int
+    data: pretraining_config.PretrainingDataConfig, vocab_size: int
 ) -> contextlib.AbstractContextManager:
     """Says which record is at fault when reading fails within the block.
 

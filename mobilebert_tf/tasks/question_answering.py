@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from mobilebert_tf import question_answering_config
 from mobilebert_tf.data import squad_batches
 from mobilebert_tf.data import squad_features
+from mobilebert_tf.experiments import question_answering_config
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import gradient_steps

@@ -10,10 +10,10 @@ import tensorflow as tf
 import tf_keras
 from absl import logging
 
-from mobilebert_tf import fine_tuning_experiments
 from mobilebert_tf.data import tag_schemes
 from mobilebert_tf.data import tagging
 from mobilebert_tf.evaluation import tagging_metrics
+from mobilebert_tf.experiments import fine_tuning_config
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import fine_tuning
@@ -34,7 +34,7 @@ class TaggingTask(fine_tuning.FineTuningTask):
 
     def __init__(
         self,
-        params: fine_tuning_experiments.TaggingTaskConfig,
+        params: fine_tuning_config.TaggingTaskConfig,
         network: config_lib.MobileBertConfig,
         labels: Sequence[str],
         train_features: tagging.Features | None,

@@ -5,8 +5,9 @@ import pathlib
 import pytest
 
 from benchmarks import transfer_strategies
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import experiments
+from mobilebert_tf.experiments import classification_config
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import pretraining_config
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _PATHS = {
@@ -37,7 +38,7 @@ def test_arms_are_valid_experiments(arm):
         arm, 7, _PATHS, "/out/run"
     )
     params = experiment_builder.build(
-        experiments.pretraining(),
+        pretraining_config.pretraining(),
         [_config(pretraining)],
         _value(pretraining, "params_override"),
         {},
@@ -46,7 +47,7 @@ def test_arms_are_valid_experiments(arm):
     has_teacher = any(part.startswith("--teacher_dir") for part in pretraining)
     assert has_teacher == (arm != "bare")
     params = experiment_builder.build(
-        experiments.classification(),
+        classification_config.classification(),
         [_config(fine_tuning)],
         _value(fine_tuning, "params_override"),
         {},
@@ -59,7 +60,7 @@ def test_every_arm_takes_the_steps_of_the_paper_in_proportion():
     for arm in transfer_strategies.ARMS:
         command, _ = transfer_strategies.commands(arm, 1, _PATHS, "/out/run")
         params = experiment_builder.build(
-            experiments.pretraining(),
+            pretraining_config.pretraining(),
             [_config(command)],
             _value(command, "params_override"),
             {},

@@ -11,10 +11,10 @@ import networks
 import pytest
 import small_networks
 
-from mobilebert_tf import classification
-from mobilebert_tf import experiments
 from mobilebert_tf import model_directory
 from mobilebert_tf.checkpoints import conversion
+from mobilebert_tf.experiments import classification_config
+from mobilebert_tf.fine_tuning import classification
 
 _CONFIG = networks.CONFIGS["mobilebert"]
 # Embeddings, two blocks, masked LM.
@@ -161,7 +161,7 @@ def test_evaluation_of_a_converted_classifier(task, message, tmp_path):
     )
     path = str(tmp_path / "own")
     conversion.write(checkpoint, path, "mobilebert_tf")
-    params = experiments.classification()
+    params = classification_config.classification()
     params.task.task_name = task
     with pytest.raises(ValueError, match=message):
         classification.run(params, path, do_train=False, do_eval=True)

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from mobilebert_tf import classification_config
 from mobilebert_tf.data import classification_sources
 from mobilebert_tf.data import tables
+from mobilebert_tf.experiments import classification_config
 
 _TEXTS = ['He said "no", twice.', "one, two", "na\u00efve \u2028 text", "x" * 5]
 _LABELS = ["10", "2", "b", "a"]

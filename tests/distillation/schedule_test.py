@@ -2,18 +2,22 @@
 
 import pytest
 
-from mobilebert_tf import experiments
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.experiments import pretraining_config
 
 Stage = schedule.Stage
 
 
 def _task(teacher_dir="teacher", first_train_steps=0, defects=None, **transfer):
-    return experiments.PretrainingTaskConfig(
+    return pretraining_config.PretrainingTaskConfig(
         teacher_dir=teacher_dir,
         first_train_steps=first_train_steps,
-        knowledge_transfer=experiments.KnowledgeTransferConfig(**transfer),
-        official_defects=experiments.OfficialDefectsConfig(**(defects or {})),
+        knowledge_transfer=pretraining_config.KnowledgeTransferConfig(
+            **transfer
+        ),
+        official_defects=pretraining_config.OfficialDefectsConfig(
+            **(defects or {})
+        ),
     )
 
 

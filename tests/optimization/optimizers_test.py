@@ -5,13 +5,13 @@ import pytest
 import tensorflow as tf
 from official.modeling import optimization
 
-from mobilebert_tf import experiments
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.experiments import optimization_config
 from mobilebert_tf.optimization import optimizers
 
 _MAKERS = {
-    "lamb": experiments.lamb_config,
-    "adamw": experiments.adamw_config,
+    "lamb": optimization_config.lamb,
+    "adamw": optimization_config.adamw,
 }
 
 
@@ -28,7 +28,7 @@ def _stage(*block_rates, **fields):
 
 def _config(kind="lamb", rate=0.1):
     config = _MAKERS[kind](rate, rate, warmup_steps=0)
-    return experiments.complete_optimizer_config(config, num_steps=100)
+    return optimization_config.complete(config, num_steps=100)
 
 
 def _variables():
@@ -142,8 +142,8 @@ def test_phases_of_a_shared_optimizer():
 
 
 def test_decay_of_a_shared_optimizer():
-    config = experiments.lamb_config(1.0, 0.0, warmup_steps=0)
-    config = experiments.complete_optimizer_config(config, num_steps=100)
+    config = optimization_config.lamb(1.0, 0.0, warmup_steps=0)
+    config = optimization_config.complete(config, num_steps=100)
     rate = optimizers.build(config, _stage(1.0, optimizer_offset=200))
     assert float(rate.learning_rate(225)) == pytest.approx(0.75)
 

@@ -8,7 +8,7 @@ import tf_keras
 from sklearn import metrics as sklearn_metrics
 from sklearn.utils import class_weight
 
-from mobilebert_tf import experiments
+from mobilebert_tf.experiments import classification_config
 from mobilebert_tf.tasks import classification
 
 _NETWORK = small_networks.CONFIGS["mobilebert"]
@@ -16,7 +16,7 @@ _LABELS = ("no", "perhaps", "yes")
 
 
 def _task(labels=_LABELS, train_features=None, **params):
-    config = experiments.classification().task.replace(**params)
+    config = classification_config.classification().task.replace(**params)
     metrics = ("pearson",) if len(labels) == 1 else ("accuracy",)
     return classification.ClassificationTask(
         config, _NETWORK, labels, metrics, train_features, {}
@@ -185,7 +185,7 @@ def test_validation_sets_are_measured_apart():
     """Whatever batches they come in."""
     recorded = []
     task = classification.ClassificationTask(
-        experiments.classification().task,
+        classification_config.classification().task,
         _NETWORK,
         _LABELS,
         ("accuracy", "macro_f1"),
@@ -230,14 +230,14 @@ def test_validation_batches_hold_all_sets_in_order():
         return {"input_word_ids": ids, "label_ids": ids[:, 0]}
 
     task = classification.ClassificationTask(
-        experiments.classification().task,
+        classification_config.classification().task,
         _NETWORK,
         _LABELS,
         ("accuracy",),
         None,
         {"dev": features(3, 1), "dev_mismatched": features(2, 2)},
     )
-    data = experiments.ClassificationDataConfig(
+    data = classification_config.ClassificationDataConfig(
         global_batch_size=4, is_training=False
     )
     batches = list(task.build_inputs(data))

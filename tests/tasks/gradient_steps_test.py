@@ -12,8 +12,8 @@ import small_networks
 import tensorflow as tf
 import tf_keras
 
-from mobilebert_tf import experiments
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.experiments import pretraining_config
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import pretraining
 from tests.tasks import regression_task
@@ -92,7 +92,7 @@ def test_an_accumulated_stage_is_the_whole_batch(stage):
     inputs = _pretraining_inputs(config)
     changes = []
     for count in (1, 4):
-        params = experiments.PretrainingTaskConfig(
+        params = pretraining_config.PretrainingTaskConfig(
             gradient_accumulation_steps=count
         )
         task = pretraining.PretrainingTask(

@@ -8,9 +8,10 @@ import small_networks
 import tensorflow as tf
 from scipy import special
 
-from mobilebert_tf import experiments
 from mobilebert_tf.data import pretraining as pretraining_data
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.experiments import optimization_config
+from mobilebert_tf.experiments import pretraining_config
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import pretraining as tasks
 
@@ -65,16 +66,20 @@ def _inputs():
 def _make(teacher, stage_name, defects=None, distillation=None, **transfer):
     """Returns the task of a stage and a student."""
     transfer.setdefault("num_steps", 30)
-    optimizer = transfer.pop("optimizer", experiments.lamb_config)
-    params = experiments.PretrainingTaskConfig(
+    optimizer = transfer.pop("optimizer", optimization_config.lamb)
+    params = pretraining_config.PretrainingTaskConfig(
         teacher_dir="teacher" if teacher else "",
-        knowledge_transfer=experiments.KnowledgeTransferConfig(
+        knowledge_transfer=pretraining_config.KnowledgeTransferConfig(
             layer_mapping="every_k",
             optimizer_config=optimizer(0.01, 0.01, warmup_steps=0),
             **transfer,
         ),
-        distillation=experiments.DistillationConfig(**(distillation or {})),
-        official_defects=experiments.OfficialDefectsConfig(**(defects or {})),
+        distillation=pretraining_config.DistillationConfig(
+            **(distillation or {})
+        ),
+        official_defects=pretraining_config.OfficialDefectsConfig(
+            **(defects or {})
+        ),
     )
     stages = {
         stage.name: stage
@@ -90,7 +95,7 @@ def _make(teacher, stage_name, defects=None, distillation=None, **transfer):
 
 def _optimizer(task):
     return task.create_optimizer(
-        experiments.complete_optimizer_config(
+        optimization_config.complete(
             task.task_config.knowledge_transfer.optimizer_config,
             task.stage.num_steps,
         )
@@ -129,13 +134,13 @@ _ALL = {"embeddings", *_BLOCKS, "cls_predictions", "cls_seq_relationship"}
         ("pretraining", dict(strategy="none"), _ALL),
         (
             "transfer_0",
-            dict(optimizer=experiments.adamw_config),
+            dict(optimizer=optimization_config.adamw),
             {"layer_0"},
         ),
         (
             "transfer_0",
             dict(
-                optimizer=experiments.adamw_config,
+                optimizer=optimization_config.adamw,
                 defects=dict(adamw_ignores_rates=True),
             ),
             {"embeddings", *_BLOCKS},
@@ -459,7 +464,7 @@ def test_official_adamw_decays_idle_blocks(teacher, inputs):
     task, model = _make(
         teacher,
         "transfer_0",
-        optimizer=experiments.adamw_config,
+        optimizer=optimization_config.adamw,
         defects=dict(adamw_ignores_rates=True),
     )
     kernel = model.encoder.blocks[1].attention.query.kernel
@@ -531,14 +536,16 @@ def test_metrics_are_the_terms_and_means_over_batches(
 
 def test_each_stage_reads_on_in_its_own_data(monkeypatch):
     """4 steps of transfer, 6 on the first data, 9 on the main data."""
-    params = experiments.PretrainingTaskConfig(
+    params = pretraining_config.PretrainingTaskConfig(
         teacher_dir="teacher",
-        knowledge_transfer=experiments.KnowledgeTransferConfig(num_steps=4),
+        knowledge_transfer=pretraining_config.KnowledgeTransferConfig(
+            num_steps=4
+        ),
         first_train_steps=6,
-        first_train_data=experiments.PretrainingDataConfig(
+        first_train_data=pretraining_config.PretrainingDataConfig(
             input_path="first", max_seq_length=8
         ),
-        train_data=experiments.PretrainingDataConfig(
+        train_data=pretraining_config.PretrainingDataConfig(
             input_path="main", max_seq_length=12
         ),
     )

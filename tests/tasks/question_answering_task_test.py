@@ -6,9 +6,9 @@ import small_networks
 import tensorflow as tf
 from sklearn import metrics as sklearn_metrics
 
-from mobilebert_tf import question_answering_config
 from mobilebert_tf.data import squad_batches
 from mobilebert_tf.data import squad_features
+from mobilebert_tf.experiments import question_answering_config
 from mobilebert_tf.tasks import question_answering
 
 _LENGTH = 12

@@ -13,13 +13,13 @@ import tensorflow as tf
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from mobilebert_tf import classification
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import experiments
 from mobilebert_tf import model_directory
-from mobilebert_tf import training
 from mobilebert_tf.checkpoints import conversion
 from mobilebert_tf.evaluation import prediction
+from mobilebert_tf.experiments import classification_config
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.fine_tuning import classification
+from mobilebert_tf.training import training_loop
 
 
 @pytest.fixture(scope="module", name="data_dir")
@@ -51,7 +51,7 @@ def _params(data_dir, **overrides):
         "initial_learning_rate"
     )
     return experiment_builder.build(
-        experiments.classification(),
+        classification_config.classification(),
         [],
         "",
         {
@@ -85,12 +85,12 @@ def test_it_learns(classifier):
 
 def test_steps_follow_from_epochs(classifier):
     model_dir, _ = classifier
-    assert training.saved_step(model_dir) == 320 // 16 * 8
+    assert training_loop.saved_step(model_dir) == 320 // 16 * 8
 
 
 def test_evaluation_alone_gives_the_same_metrics(classifier):
     model_dir, metrics = classifier
-    params = experiments.classification()
+    params = classification_config.classification()
     again = classification.run(params, model_dir, do_train=False, do_eval=True)
     assert again == pytest.approx(metrics, abs=1e-5)
 
@@ -153,7 +153,7 @@ def test_prediction_is_by_the_best_model(classifier, tmp_path):
     manager.save(checkpoint_number=161)
     before = [row[1] for row in _rows(f"{model_dir}/predictions_test.tsv")[1:]]
     classification.run(
-        experiments.classification(), model_dir, False, False, "test"
+        classification_config.classification(), model_dir, False, False, "test"
     )
     after = [row[1] for row in _rows(f"{model_dir}/predictions_test.tsv")[1:]]
     assert after == [{"0": "1", "1": "0"}[label] for label in before]
@@ -249,10 +249,10 @@ def test_a_run_that_does_not_get_better_ends_and_stays_ended(
     )
     model_dir = str(tmp_path / "run")
     classification.run(params, model_dir, True, True)
-    assert training.saved_step(model_dir) == 6
+    assert training_loop.saved_step(model_dir) == 6
     assert _json(f"{model_dir}/best/evaluation_dev.json")["step"] == 2
     classification.run(params, model_dir, True, True)
-    assert training.saved_step(model_dir) == 6
+    assert training_loop.saved_step(model_dir) == 6
 
 
 @pytest.mark.slow
@@ -437,7 +437,7 @@ def test_a_missing_test_file_shows_before_training(
 def test_a_pretrained_model_is_no_classifier(teacher_dir):
     with pytest.raises(ValueError, match="expected a fine-tuned classifier"):
         classification.run(
-            experiments.classification(),
+            classification_config.classification(),
             teacher_dir,
             do_train=False,
             do_eval=True,
@@ -460,7 +460,7 @@ def test_a_truncated_checkpoint_is_named(classifier, tmp_path):
 def test_nothing_to_do_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="nothing to do"):
         classification.run(
-            experiments.classification(), str(tmp_path), False, False
+            classification_config.classification(), str(tmp_path), False, False
         )
 
 
@@ -481,7 +481,7 @@ def test_a_classifier_converted_there_and_back_scores_the_same(
         max_seq_length=info.max_seq_length,
     )
     params = experiment_builder.build(
-        experiments.classification(),
+        classification_config.classification(),
         [],
         "",
         {"task.task_name": "SST-2", "task.data_dir": info.data_dir},

@@ -8,14 +8,14 @@ import types
 import pytest
 import tf_keras
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import experiments
-from mobilebert_tf import pretraining
 from mobilebert_tf import tokenization
 from mobilebert_tf.data import corpus as corpus_lib
 from mobilebert_tf.data import masking
 from mobilebert_tf.data import pretraining_builder
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import pretraining_config
 from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.training import pretraining
 
 SEQUENCE_LENGTH = 24
 SHORT_LENGTH = 16
@@ -103,7 +103,7 @@ def _teacher_dir(workspace):
 def pretraining_params(workspace, bert_config_file, train_steps, **overrides):
     """Returns the experiment of a run on the tiny records."""
     return experiment_builder.build(
-        experiments.pretraining(),
+        pretraining_config.pretraining(),
         [],
         "",
         {

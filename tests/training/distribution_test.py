@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 from official.modeling import optimization
 
-from mobilebert_tf import experiments
-from mobilebert_tf import pretraining
 from mobilebert_tf import runtime
+from mobilebert_tf.experiments import optimization_config
+from mobilebert_tf.experiments import pretraining_config
+from mobilebert_tf.training import pretraining
 from tests.training import conftest
 from tests.training import processes
 
@@ -104,7 +105,7 @@ def test_devices_that_are_not_there(fields, message):
 
 
 def test_the_default_is_one_device():
-    strategy = runtime.set_up(experiments.pretraining().runtime)
+    strategy = runtime.set_up(pretraining_config.pretraining().runtime)
     assert isinstance(strategy, tf.distribute.OneDeviceStrategy)
     assert runtime.is_chief(strategy)
     with runtime.output_directory(strategy, "folder") as folder:
@@ -115,11 +116,11 @@ def test_adamw_clips_as_the_gardens_own_clipping_does():
     """On one device; with replicas, that one clips before they are added."""
 
     def updated(**fields):
-        config = experiments.adamw_config(0.1, 0.1, warmup_steps=0)
+        config = optimization_config.adamw(0.1, 0.1, warmup_steps=0)
         for name, value in fields.items():
             setattr(config.optimizer.get(), name, value)
         factory = optimization.OptimizerFactory(
-            experiments.complete_optimizer_config(config, num_steps=10)
+            optimization_config.complete(config, num_steps=10)
         )
         optimizer = factory.build_optimizer(factory.build_learning_rate())
         kernel = tf.Variable([1.0, 2.0, 3.0], name="kernel")

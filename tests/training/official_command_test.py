@@ -11,10 +11,10 @@ import tensorflow as tf
 import yaml
 from absl import flags
 
-from mobilebert_tf import pretraining
-from mobilebert_tf import pretraining_flags
-from mobilebert_tf import training_log
 from mobilebert_tf.checkpoints import conversion
+from mobilebert_tf.training import pretraining
+from mobilebert_tf.training import pretraining_flags
+from mobilebert_tf.training import training_log
 from tests.training import conftest
 from tests.training import official_command
 

@@ -8,8 +8,8 @@ import shlex
 import pytest
 from absl import flags
 
-from mobilebert_tf import experiments
-from mobilebert_tf import pretraining_flags
+from mobilebert_tf.experiments import pretraining_config
+from mobilebert_tf.training import pretraining_flags
 from tests.training import official_command
 
 _TRANSFER = "task.knowledge_transfer"
@@ -97,7 +97,7 @@ def _get(params, key):
     ],
 )
 def test_each_flag_lands_in_its_field(flag, value, key):
-    assert _get(experiments.pretraining(), key) != value
+    assert _get(pretraining_config.pretraining(), key) != value
     assert _get(_build(f"--{flag}={value}"), key) == value
 
 

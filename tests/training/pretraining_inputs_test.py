@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilebert_tf import experiments
-from mobilebert_tf import pretraining
 from mobilebert_tf import tokenization
-from mobilebert_tf import training
-from mobilebert_tf import training_log
+from mobilebert_tf.experiments import model_config
+from mobilebert_tf.experiments import pretraining_config
 from mobilebert_tf.tasks import pretraining_inputs
+from mobilebert_tf.training import pretraining
+from mobilebert_tf.training import training_log
+from mobilebert_tf.training import training_loop
 from tests.data import token_examples
 from tests.training import conftest
 
@@ -48,7 +49,7 @@ def _inputs(workspace, tmp_path_factory):
 def _make(
     workspace, inputs, path_of, start_batch=0, input_context=None, **fields
 ):
-    data = experiments.PretrainingDataConfig(
+    data = pretraining_config.PretrainingDataConfig(
         data_format=path_of,
         input_path=inputs[path_of],
         global_batch_size=8,
@@ -56,7 +57,7 @@ def _make(
         max_predictions_per_seq=4,
     )
     data.override(fields)
-    model = experiments.ModelConfig(vocab_file=workspace.vocab_file)
+    model = model_config.ModelConfig(vocab_file=workspace.vocab_file)
     with open(workspace.vocab_file) as stream:
         vocab_size = len(stream.readlines())
     return pretraining_inputs.make_dataset(
@@ -131,7 +132,7 @@ def test_later_damage_is_named(workspace, inputs, tmp_path):
     with tf.io.TFRecordWriter(path) as writer:
         for record in records:
             writer.write(record)
-    data = experiments.PretrainingDataConfig(
+    data = pretraining_config.PretrainingDataConfig(
         data_format="tokens", input_path=path, max_seq_length=_LENGTH
     )
     message = f"{path}: record 20: input_ids: got length 25, expected 24"
@@ -254,7 +255,7 @@ def _forget_steps_after(folder, step):
     tf.compat.v1.train.update_checkpoint_state(
         folder, os.path.join(folder, f"ckpt-{step}")
     )
-    assert training.saved_step(folder) == step
+    assert training_loop.saved_step(folder) == step
 
 
 def _losses(folder):
@@ -272,7 +273,9 @@ def test_a_run_goes_on_with_its_own_files_alone(tmp_path, workspace):
         shutil.copy(workspace.records, file)
 
     def check(pattern, **fields):
-        data = experiments.PretrainingDataConfig(input_path=pattern, **fields)
+        data = pretraining_config.PretrainingDataConfig(
+            input_path=pattern, **fields
+        )
         folder = str(tmp_path / "run")
         pretraining_inputs.check_continues({"input_file": data}, folder, folder)
 

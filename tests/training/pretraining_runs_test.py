@@ -13,13 +13,13 @@ import yaml
 from absl import flags
 
 from mobilebert_tf import model_directory
-from mobilebert_tf import pretraining
-from mobilebert_tf import pretraining_flags
-from mobilebert_tf import training
-from mobilebert_tf import training_log
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import pretraining as tasks
+from mobilebert_tf.training import pretraining
+from mobilebert_tf.training import pretraining_flags
+from mobilebert_tf.training import training_log
+from mobilebert_tf.training import training_loop
 from tests.training import conftest
 
 
@@ -57,7 +57,7 @@ def _changed(before, after):
 def test_teacher_leaves_a_whole_model_folder(teacher_dir):
     trained = model_directory.load(teacher_dir)
     assert trained.info.head == model_directory.PRETRAINING
-    assert training.saved_step(teacher_dir) == 6
+    assert training_loop.saved_step(teacher_dir) == 6
     with open(os.path.join(teacher_dir, "params.yaml")) as stream:
         assert yaml.safe_load(stream)["trainer"]["train_steps"] == 6
     rows = training_log.read_metrics(teacher_dir)
@@ -341,7 +341,7 @@ def test_evaluation_alone_is_that_of_the_checkpoints_stage(
     student_dir, workspace, monkeypatch
 ):
     monkeypatch.setattr(
-        training,
+        training_loop,
         "evaluate_model",
         lambda params, task, stage, folder: {stage.name: task.stage},
     )
@@ -350,7 +350,9 @@ def test_evaluation_alone_is_that_of_the_checkpoints_stage(
         (5, "transfer_1"),
         (9, "pretraining"),
     ):
-        monkeypatch.setattr(training, "saved_step", lambda folder, s=step: s)
+        monkeypatch.setattr(
+            training_loop, "saved_step", lambda folder, s=step: s
+        )
         assert list(_evaluate_alone(student_dir, workspace)) == [name]
 
 
@@ -393,7 +395,7 @@ def test_nan_inside_a_loop_stops_before_it_is_saved(workspace, monkeypatch):
     )
     assert message.endswith(f"last good checkpoint: {folder}/ckpt-4")
     assert "\n" not in message
-    assert training.saved_step(folder) == 4
+    assert training_loop.saved_step(folder) == 4
     assert not glob.glob(f"{folder}/ckpt-8*")
     assert [row["step"] for row in training_log.read_metrics(folder)] == [4]
 
@@ -419,7 +421,7 @@ def test_weights_that_are_not_finite_are_not_saved(workspace):
     )
     with pytest.raises(ValueError, match=r"step \d+: .*finite \(stage pre"):
         pretraining.run(params, folder, train=True)
-    if training.saved_step(folder):
+    if training_loop.saved_step(folder):
         saved = _variables(tf.train.latest_checkpoint(folder))
         assert all(np.all(np.isfinite(value)) for value in saved.values())
 
@@ -547,7 +549,7 @@ def _plan(monkeypatch, workspace, folder, **overrides):
         )
         return {}
 
-    monkeypatch.setattr(training, "run_stages", run_stages)
+    monkeypatch.setattr(training_loop, "run_stages", run_stages)
     params = conftest.pretraining_params(
         workspace,
         workspace.student,

@@ -9,8 +9,8 @@ import sys
 
 import tensorflow as tf
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import training_log
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.training import training_log
 
 _ROOT = str(pathlib.Path(__file__).parents[2])
 _SECONDS = 900

@@ -14,11 +14,11 @@ import tensorflow as tf
 
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
-from mobilebert_tf import pretraining
-from mobilebert_tf import run_checkpoints
-from mobilebert_tf import training
-from mobilebert_tf import training_log
 from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.training import pretraining
+from mobilebert_tf.training import run_checkpoints
+from mobilebert_tf.training import training_log
+from mobilebert_tf.training import training_loop
 from tests.training import conftest
 from tests.training import processes
 
@@ -172,7 +172,7 @@ def test_what_a_kill_leaves_is_made_good(tmp_path, damage, step):
     assert _numbers(folder) == [4, 6, 8]
     damage(folder)
     run_checkpoints.repair(str(folder))
-    assert training.saved_step(str(folder)) == step
+    assert training_loop.saved_step(str(folder)) == step
     run = _Run(folder)
     np.testing.assert_array_equal(run.model.weights, np.full(100, step))
     run.advance(14 - step)
@@ -192,7 +192,7 @@ def test_a_first_checkpoint_cut_short_is_a_fresh_start(tmp_path, partial):
         os.remove(path)
     run_checkpoints.repair(str(folder))
     assert _numbers(folder) == []
-    assert training.saved_step(str(folder)) == 0
+    assert training_loop.saved_step(str(folder)) == 0
 
 
 def _other(tmp_path):
@@ -281,7 +281,7 @@ def test_a_wrong_record_met_in_a_run_is_named(workspace, tmp_path, monkeypatch):
         data = params.task.train_data
         list(make_task(stages[0], 0).build_inputs(data).take(len(records)))
 
-    monkeypatch.setattr(training, "run_stages", read)
+    monkeypatch.setattr(training_loop, "run_stages", read)
     params = conftest.pretraining_params(
         workspace,
         workspace.student,
@@ -390,7 +390,7 @@ def test_kill_minus_nine(workspace, teacher_dir, whole_dir, tmp_path):
         folder,
         lambda folder: os.path.exists(os.path.join(folder, "checkpoint")),
     )
-    assert 2 <= training.saved_step(folder) < 12
+    assert 2 <= training_loop.saved_step(folder) < 12
     pretraining.run(params, folder, train=True)
     _assert_same(folder, whole_dir)
 

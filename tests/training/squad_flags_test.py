@@ -5,9 +5,9 @@ import pathlib
 import pytest
 from absl import flags
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import question_answering_config
-from mobilebert_tf import squad_flags
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import question_answering_config
+from mobilebert_tf.fine_tuning import squad_flags
 
 _CONFIGS = pathlib.Path(__file__).parents[2] / "configs" / "squad"
 

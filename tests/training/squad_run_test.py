@@ -16,16 +16,16 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from mobilebert_tf import classification
-from mobilebert_tf import experiment_builder
 from mobilebert_tf import model_directory
-from mobilebert_tf import question_answering
-from mobilebert_tf import question_answering_config
-from mobilebert_tf import squad_flags
-from mobilebert_tf import training
-from mobilebert_tf import training_log
 from mobilebert_tf.checkpoints import conversion
 from mobilebert_tf.data import squad
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import question_answering_config
+from mobilebert_tf.fine_tuning import classification
+from mobilebert_tf.fine_tuning import question_answering
+from mobilebert_tf.fine_tuning import squad_flags
+from mobilebert_tf.training import training_log
+from mobilebert_tf.training import training_loop
 from tests.training import processes
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -216,7 +216,7 @@ def test_n_best_holds_the_prediction(v2_run):
 
 
 def test_steps_follow_from_questions_not_windows(v2_run):
-    assert training.saved_step(v2_run[0]) == 160 // 16 * 16
+    assert training_loop.saved_step(v2_run[0]) == 160 // 16 * 16
 
 
 def test_the_best_model_of_the_run_predicts(v2_run):

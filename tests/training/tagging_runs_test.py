@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import fine_tuning_experiments
 from mobilebert_tf import model_directory
-from mobilebert_tf import tagging
 from mobilebert_tf import tokenization
-from mobilebert_tf import training_log
 from mobilebert_tf.data import tagging as data
 from mobilebert_tf.evaluation import tagging_metrics
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.fine_tuning import tagging
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import tagging as tasks
+from mobilebert_tf.training import training_log
 from tests.training import processes
 
 _ROOT = str(pathlib.Path(__file__).parents[2])
@@ -84,7 +84,7 @@ def _tagger(workspace, data_dir):
 
 def _params(workspace, data_dir, **overrides):
     return experiment_builder.build(
-        fine_tuning_experiments.tagging(),
+        fine_tuning_config.tagging(),
         [],
         "",
         {
@@ -151,7 +151,7 @@ def test_evaluation_alone_agrees_with_training_and_predictions(
     model_dir, _ = tagger
     expected = _validation(model_dir)
     metrics = tagging.run(
-        fine_tuning_experiments.tagging(), model_dir, False, True, "dev"
+        fine_tuning_config.tagging(), model_dir, False, True, "dev"
     )
     for name, value in metrics.items():
         assert value == pytest.approx(expected[name], abs=1e-5)
@@ -166,7 +166,7 @@ def test_evaluation_alone_agrees_with_training_and_predictions(
 
 def test_a_file_of_words_alone_can_be_predicted(tagger, tmp_path):
     (tmp_path / "test.txt").write_text("ba\nzzz\n\nka\n")
-    params = fine_tuning_experiments.tagging()
+    params = fine_tuning_config.tagging()
     params.task.data_dir = str(tmp_path)
     tagging.run(params, tagger[0], False, False, "test")
     lines = pathlib.Path(tagger[0], "predictions_test.txt").read_text()
@@ -175,7 +175,7 @@ def test_a_file_of_words_alone_can_be_predicted(tagger, tmp_path):
 
 def test_loss_is_that_of_the_words_alone(workspace, data_dir):
     """Against numpy, and whatever the batch is divided into."""
-    config = fine_tuning_experiments.TaggingTaskConfig(classifier_dropout=0.0)
+    config = fine_tuning_config.TaggingTaskConfig(classifier_dropout=0.0)
     labels = ("O", "B-PER", "I-PER")
     tokenizer = tokenization.WordPieceTokenizer(workspace.vocab_file)
     sentences = data.read_sentences(f"{data_dir}/dev.txt", data.Layout())
@@ -323,12 +323,12 @@ def test_a_type_that_training_lacks_is_named_with_its_line(
 
 def test_another_kind_of_model_is_no_tagger(teacher_dir):
     with pytest.raises(ValueError, match="head token_classification, got pre"):
-        tagging.run(fine_tuning_experiments.tagging(), teacher_dir, False, True)
+        tagging.run(fine_tuning_config.tagging(), teacher_dir, False, True)
 
 
 def test_evaluation_with_another_scheme(tagger):
     """The labels are tags of both; the data's order of them is not."""
-    params = fine_tuning_experiments.tagging()
+    params = fine_tuning_config.tagging()
     params.task.scheme = "bilou"
     with pytest.raises(ValueError, match="dev.txt:.*scheme bilou"):
         tagging.run(params, tagger[0], False, True)
@@ -345,6 +345,4 @@ def test_a_missing_test_file_shows_before_training(
 
 def test_nothing_to_do_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="nothing to do"):
-        tagging.run(
-            fine_tuning_experiments.tagging(), str(tmp_path), False, False
-        )
+        tagging.run(fine_tuning_config.tagging(), str(tmp_path), False, False)

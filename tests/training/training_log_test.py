@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from absl import logging
 
-from mobilebert_tf import training_log
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.training import training_log
 from tests.training import conftest
 
 _STAGE = schedule.Stage(

@@ -9,13 +9,13 @@ import tf_keras
 from absl import logging
 from official.core import config_definitions
 
-from mobilebert_tf import fine_tuning
-from mobilebert_tf import fine_tuning_experiments
 from mobilebert_tf import model_directory
 from mobilebert_tf.data import columns
 from mobilebert_tf.data import glue
 from mobilebert_tf.data import tag_schemes
 from mobilebert_tf.data import tagging as data
+from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.fine_tuning import course
 from mobilebert_tf.tasks import fine_tuning as fine_tuning_tasks
 from mobilebert_tf.tasks import tagging as tasks
 
@@ -30,7 +30,7 @@ def run(
     """Fine-tunes (or continues), evaluates on dev, predicts.
 
     Args:
-        params: fine_tuning_experiments.tagging() with overrides.
+        params: fine_tuning_config.tagging() with overrides.
         model_dir: folder of checkpoints, logs and configuration.
         do_train: bool. Train on the train file.
         do_eval: bool. Evaluate on the dev file.
@@ -47,15 +47,15 @@ def run(
     config = params.task
     tag_schemes.check_scheme(config.scheme)
     tag_schemes.check_labels(config.labels, config.scheme)
-    return fine_tuning.run(
+    return course.run(
         params,
         model_dir,
         do_train,
         do_eval,
         predict_split,
-        fine_tuning.Steps(
+        course.Steps(
             check=lambda split: data.read_words(
-                fine_tuning.path(config, split), config.word_column
+                course.path(config, split), config.word_column
             ),
             train=lambda output_dir, evaluate: _train(
                 params, model_dir, output_dir, evaluate
@@ -74,7 +74,7 @@ def load_tagger(model_dir: str) -> model_directory.TrainedModel:
     Raises:
         ValueError: if `model_dir` holds another kind of model.
     """
-    return fine_tuning.load(model_dir, model_directory.TOKEN_CLASSIFICATION)
+    return course.load(model_dir, model_directory.TOKEN_CLASSIFICATION)
 
 
 def predict_labels(
@@ -102,9 +102,9 @@ def predict_labels(
 
 def _train(params, model_dir, output_dir, evaluate):
     config = params.task
-    begin = fine_tuning.start(config)
+    begin = course.start(config)
     sentences = data.read_sentences(
-        fine_tuning.path(config, fine_tuning.TRAIN),
+        course.path(config, course.TRAIN),
         _layout(config),
         config.labels or None,
     )
@@ -115,7 +115,7 @@ def _train(params, model_dir, output_dir, evaluate):
         sentences, begin.tokenizer, config.max_seq_length, labels
     )
     dev = _dev_features(config, begin.tokenizer, labels) if evaluate else None
-    return fine_tuning.train(
+    return course.train(
         params,
         model_dir,
         output_dir,
@@ -133,7 +133,7 @@ def _train(params, model_dir, output_dir, evaluate):
 def _evaluate(params, model_dir):
     trained = load_tagger(model_dir)
     labels = trained.info.labels
-    config = fine_tuning.with_model_info(params.task, trained.info)
+    config = course.with_model_info(params.task, trained.info)
     tag_schemes.check_labels(labels, config.scheme)
     dev = _dev_features(config, trained.tokenizer, labels)
     task = tasks.TaggingTask(
@@ -143,14 +143,14 @@ def _evaluate(params, model_dir):
         train_features=None,
         validation_features=dev,
     )
-    return fine_tuning.evaluate(params, task, model_dir)
+    return course.evaluate(params, task, model_dir)
 
 
 def _predict(config, model_dir, output_dir, split):
     trained = load_tagger(model_dir)
     labels = trained.info.labels
-    config = fine_tuning.with_model_info(config, trained.info)
-    source = fine_tuning.path(config, split)
+    config = course.with_model_info(config, trained.info)
+    source = course.path(config, split)
     sentences = data.read_words(source, config.word_column)
     features = data.features(
         sentences, trained.tokenizer, config.max_seq_length, labels
@@ -167,7 +167,7 @@ def _predict(config, model_dir, output_dir, split):
     logging.info("wrote %d predictions to %s", len(values), target)
 
 
-def _layout(config: fine_tuning_experiments.TaggingTaskConfig) -> data.Layout:
+def _layout(config: fine_tuning_config.TaggingTaskConfig) -> data.Layout:
     return data.Layout(
         config.word_column,
         config.tag_column,
@@ -177,7 +177,7 @@ def _layout(config: fine_tuning_experiments.TaggingTaskConfig) -> data.Layout:
 
 
 def _dev_features(config, tokenizer, labels):
-    path = fine_tuning.path(config, fine_tuning.DEV)
+    path = course.path(config, course.DEV)
     sentences = data.read_sentences(path, _layout(config), labels)
     logging.info("%s: %d sentences", path, len(sentences))
     return data.features(sentences, tokenizer, config.max_seq_length, labels)

@@ -20,20 +20,20 @@ import tf_keras
 from absl import logging
 from official.core import config_definitions
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
-from mobilebert_tf import model_selection
-from mobilebert_tf import question_answering_data as data_lib
-from mobilebert_tf import question_answering_models as models
 from mobilebert_tf import runtime
-from mobilebert_tf import training
-from mobilebert_tf import training_log
 from mobilebert_tf.distillation import schedule
 from mobilebert_tf.evaluation import span_decoding
 from mobilebert_tf.evaluation import span_prediction
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import optimization_config
+from mobilebert_tf.fine_tuning import model_selection
+from mobilebert_tf.fine_tuning import question_answering_data as data_lib
+from mobilebert_tf.fine_tuning import question_answering_models as models
 from mobilebert_tf.tasks import question_answering as tasks
+from mobilebert_tf.training import training_log
+from mobilebert_tf.training import training_loop
 
 _DEV = "dev"
 _PREDICTIONS = "predictions"
@@ -120,7 +120,7 @@ def _train(params, model_dir, output_dir, dev_examples, strategy):
     config = params.task
     examples = data_lib.read_training(config)
     steps = _fill_in_steps(params, len(examples))
-    optimizer_config = experiments.complete_optimizer_config(
+    optimizer_config = optimization_config.complete(
         params.trainer.optimizer_config,
         steps,
         warmup_steps=int(steps * config.warmup_proportion),
@@ -170,7 +170,7 @@ def _train(params, model_dir, output_dir, dev_examples, strategy):
         patience=config.early_stopping_patience,
     )
     with strategy.scope():
-        return training.run_stages(
+        return training_loop.run_stages(
             params,
             [schedule.Stage(_STAGE, 0, steps)],
             lambda stage, start_step: tasks.QuestionAnsweringTask(
@@ -215,7 +215,7 @@ def _answer(config, model_dir, output_dir, examples):
     return _Answered(
         questions.decode(*logits, options),
         trained,
-        training.saved_step(trained.folder) if trained.folder else 0,
+        training_loop.saved_step(trained.folder) if trained.folder else 0,
     )
 
 

@@ -20,10 +20,10 @@ from official.core import base_trainer
 from official.core import config_definitions
 
 from mobilebert_tf import model_directory
-from mobilebert_tf import run_checkpoints
 from mobilebert_tf import runtime
-from mobilebert_tf import training_log
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.training import run_checkpoints
+from mobilebert_tf.training import training_log
 
 # Of Orbit and TensorFlow; what they tell of each loop, the log tells shorter.
 _CHATTY_FILES = ("controller.py", "loop_fns.py", "functional_saver.py")

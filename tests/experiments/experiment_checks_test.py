@@ -2,14 +2,14 @@
 
 import pytest
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import experiment_checks
-from mobilebert_tf import experiments
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import experiment_checks
+from mobilebert_tf.experiments import pretraining_config
 
 
 def _task(**values):
     return experiment_builder.build(
-        experiments.pretraining(),
+        pretraining_config.pretraining(),
         [],
         "",
         {f"task.{key.replace('__', '.')}": v for key, v in values.items()},

@@ -8,11 +8,11 @@ import numpy as np
 from absl import logging
 
 from mobilebert_tf import files
-from mobilebert_tf import question_answering_config
 from mobilebert_tf.data import squad
 from mobilebert_tf.data import squad_features
 from mobilebert_tf.evaluation import span_decoding
 from mobilebert_tf.evaluation import span_prediction
+from mobilebert_tf.experiments import question_answering_config
 
 FOLDER = "features"
 

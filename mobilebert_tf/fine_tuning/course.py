@@ -8,18 +8,18 @@ from typing import NamedTuple
 import tf_keras
 from official.core import config_definitions
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import experiments
 from mobilebert_tf import files
-from mobilebert_tf import fine_tuning_experiments
 from mobilebert_tf import model_directory
 from mobilebert_tf import runtime
 from mobilebert_tf import tokenization
-from mobilebert_tf import training
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.experiments import optimization_config
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import fine_tuning as tasks
 from mobilebert_tf.tasks import networks
+from mobilebert_tf.training import training_loop
 
 TRAIN = "train"
 DEV = "dev"
@@ -106,9 +106,7 @@ def run(
     return metrics
 
 
-def path(
-    config: fine_tuning_experiments.FineTuningTaskConfig, split: str
-) -> str:
+def path(config: fine_tuning_config.FineTuningTaskConfig, split: str) -> str:
     """Returns the file of a split.
 
     Raises:
@@ -125,7 +123,7 @@ def path(
     return found
 
 
-def start(config: fine_tuning_experiments.FineTuningTaskConfig) -> Start:
+def start(config: fine_tuning_config.FineTuningTaskConfig) -> Start:
     """Loads the pre-trained model, or makes a network to start at random.
 
     Raises:
@@ -197,7 +195,7 @@ def train(
             num_examples / batch_size * config.num_train_epochs
         )
     steps = params.trainer.train_steps
-    optimizer_config = experiments.complete_optimizer_config(
+    optimizer_config = optimization_config.complete(
         params.trainer.optimizer_config,
         steps,
         warmup_steps=int(steps * config.warmup_proportion),
@@ -213,7 +211,7 @@ def train(
     )
     model_directory.write(output_dir, begin.network, info, begin.vocab_file)
     experiment_builder.write_params(params, output_dir)
-    return training.run_stages(
+    return training_loop.run_stages(
         params,
         [schedule.Stage(_STAGE, 0, steps)],
         lambda stage, start_step: make_task(start_step),
@@ -238,9 +236,9 @@ def load(model_dir: str, head: str) -> model_directory.TrainedModel:
 
 
 def with_model_info(
-    config: fine_tuning_experiments.FineTuningTaskConfig,
+    config: fine_tuning_config.FineTuningTaskConfig,
     info: model_directory.ModelInfo,
-) -> fine_tuning_experiments.FineTuningTaskConfig:
+) -> fine_tuning_config.FineTuningTaskConfig:
     """Returns `config` for using a trained model."""
     return config.replace(
         data_dir=config.data_dir or info.data_dir,
@@ -257,7 +255,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Evaluates the newest checkpoint of `model_dir`."""
     stage = schedule.Stage(_STAGE, 0, 0)
-    return training.evaluate_model(params, task, stage, model_dir)
+    return training_loop.evaluate_model(params, task, stage, model_dir)
 
 
 def _pretrained(folder, given):

@@ -18,10 +18,10 @@ from absl import flags
 from absl import logging
 from official.core import config_definitions
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import experiment_flags
-from mobilebert_tf import experiments
 from mobilebert_tf.data import dynamic_masking
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import experiment_flags
+from mobilebert_tf.experiments import pretraining_config
 from mobilebert_tf.tasks import pretraining_inputs
 
 FLAGS = flags.FLAGS
@@ -223,7 +223,7 @@ def build(
             that is described but nowhere.
     """
     experiment_flags.note_without_effect(_WITHOUT_EFFECT, flag_values)
-    defaults = experiments.pretraining()
+    defaults = pretraining_config.pretraining()
     if _only_evaluates(flag_values):
         defaults = experiment_builder.with_recorded_task(
             defaults, flag_values["model_dir"].value

@@ -1,62 +1,15 @@
-"""Experiment configurations: the Model Garden's dataclasses, and defaults.
+"""Experiment configuration of pre-training and knowledge transfer."""
 
-A run is described by an ExperimentConfig (`runtime`, `task`, `trainer`).
-"""
-
-import copy
 import dataclasses
 
 from official.core import config_definitions
 from official.modeling import optimization
 from official.modeling.hyperparams import base_config
 
-from mobilebert_tf import classification_config
 from mobilebert_tf import runtime
+from mobilebert_tf.experiments import model_config
+from mobilebert_tf.experiments import optimization_config
 from mobilebert_tf.modeling import dense
-
-ClassificationDataConfig = classification_config.ClassificationDataConfig
-
-# Neither decayed nor, with LAMB, scaled by the trust ratio (reference code).
-_EXCLUDED_FROM_DECAY = ["LayerNorm", "bias"]
-_OPTIMIZERS = {
-    "lamb": {
-        "weight_decay_rate": 0.01,
-        "exclude_from_weight_decay": _EXCLUDED_FROM_DECAY,
-        "global_clipnorm": 1.0,
-    },
-    "adamw": {
-        "weight_decay_rate": 0.01,
-        "exclude_from_weight_decay": _EXCLUDED_FROM_DECAY,
-        # Its own clipping would come before replicas are added up.
-        "gradient_clip_norm": 0.0,
-        "global_clipnorm": 1.0,
-        "epsilon": 1e-6,
-    },
-}
-
-
-@dataclasses.dataclass
-class ModelConfig(base_config.Config):
-    """Which network.
-
-    Attributes:
-        preset: str. Name in mobilebert_tf.modeling.config.PRESETS; used when
-            bert_config_file is empty. The size of the word table follows the
-            vocabulary file.
-        bert_config_file: str. A bert_config.json; its vocab_size must equal
-            the vocabulary's.
-        vocab_file: str. One token per line.
-        lower_case: bool. Whether the vocabulary is uncased.
-        hidden_dropout_prob: float or None. Replaces the network's.
-        attention_probs_dropout_prob: float or None. Replaces the network's.
-    """
-
-    preset: str = "mobilebert"
-    bert_config_file: str = ""
-    vocab_file: str = ""
-    lower_case: bool = True
-    hidden_dropout_prob: float | None = None
-    attention_probs_dropout_prob: float | None = None
 
 
 @dataclasses.dataclass
@@ -192,7 +145,9 @@ class KnowledgeTransferConfig(base_config.Config):
     phase_schedule: str = "constant"
     reset_moments: bool = True
     optimizer_config: optimization.OptimizationConfig = dataclasses.field(
-        default_factory=lambda: lamb_config(1.5e-3, 1.5e-3, warmup_steps=0)
+        default_factory=lambda: optimization_config.lamb(
+            1.5e-3, 1.5e-3, warmup_steps=0
+        )
     )
 
 
@@ -267,7 +222,9 @@ class PretrainingTaskConfig(config_definitions.TaskConfig):
         first_train_data: of that stretch, as a rule shorter sequences.
     """
 
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    model: model_config.ModelConfig = dataclasses.field(
+        default_factory=model_config.ModelConfig
+    )
     teacher_dir: str = ""
     teacher_config_file: str = ""
     seed: int = 0
@@ -293,82 +250,6 @@ class PretrainingTaskConfig(config_definitions.TaskConfig):
     )
 
 
-@dataclasses.dataclass
-class ClassificationTaskConfig(config_definitions.TaskConfig):
-    """Fine-tuning on sentence classification or regression.
-
-    Attributes:
-        init_checkpoint: str. Folder of a pre-trained model; "" starts from
-            random weights. Network and vocabulary are taken from it, and
-            `model` may only replace its dropout.
-        task_name: str. GLUE task (mobilebert_tf.data.glue_tasks); "" with
-            `table`.
-        data_dir: str. Folder of the GLUE task's files.
-        table: a user's own files, in place of a GLUE task.
-        max_seq_length: int. Tokens per example, longer ones are cut.
-        num_train_epochs: float. Sets trainer.train_steps when that is 0.
-        warmup_proportion: float. Share of the steps with rising rate, when
-            the optimizer config has no warm-up of its own.
-        classifier_dropout: float. On the pooled vector.
-        loss: how examples and labels count.
-        num_frozen_blocks: int or None. The embeddings and so many of the
-            lowest blocks keep their weights; None trains all.
-        selection_metric: str. Which of the task's metrics selects the best
-            checkpoint; "" takes the task's first.
-        keep_best: bool. Whether the weights of the best evaluation of a run
-            are kept in model_dir/best.
-        early_stopping_patience: int. The run ends when so many evaluations in
-            a row were not better than the best before; 0 never ends it early.
-        seed: int. Of initialisation and dropout.
-        gradient_accumulation_steps: int. Parts that a batch is worked through
-            in, one after the other; the update is that of the whole batch.
-    """
-
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
-    task_name: str = ""
-    data_dir: str = ""
-    table: classification_config.TableConfig = dataclasses.field(
-        default_factory=classification_config.TableConfig
-    )
-    max_seq_length: int = 128
-    num_train_epochs: float = 3.0
-    warmup_proportion: float = 0.1
-    classifier_dropout: float = 0.1
-    loss: classification_config.ClassificationLossConfig = dataclasses.field(
-        default_factory=classification_config.ClassificationLossConfig
-    )
-    num_frozen_blocks: int | None = None
-    selection_metric: str = ""
-    keep_best: bool = True
-    early_stopping_patience: int = 0
-    seed: int = 0
-    gradient_accumulation_steps: int = 1
-    train_data: ClassificationDataConfig = dataclasses.field(
-        default_factory=ClassificationDataConfig
-    )
-    validation_data: ClassificationDataConfig = dataclasses.field(
-        default_factory=lambda: ClassificationDataConfig(is_training=False)
-    )
-
-
-def lamb_config(
-    learning_rate: float, end_learning_rate: float, warmup_steps: int
-) -> optimization.OptimizationConfig:
-    """LAMB with linear warm-up and linear decay over the stage."""
-    return _optimizer_config(
-        "lamb", learning_rate, end_learning_rate, warmup_steps
-    )
-
-
-def adamw_config(
-    learning_rate: float, end_learning_rate: float, warmup_steps: int
-) -> optimization.OptimizationConfig:
-    """AdamW with linear warm-up and linear decay over the run."""
-    return _optimizer_config(
-        "adamw", learning_rate, end_learning_rate, warmup_steps
-    )
-
-
 def pretraining() -> config_definitions.ExperimentConfig:
     """Defaults of run_pretraining: the paper's schedule.
 
@@ -376,94 +257,15 @@ def pretraining() -> config_definitions.ExperimentConfig:
     distillation); transfer stages come before it.
     """
     return config_definitions.ExperimentConfig(
-        runtime=_runtime(),
+        runtime=runtime.RuntimeConfig(distribution_strategy="one_device"),
         task=PretrainingTaskConfig(),
         trainer=config_definitions.TrainerConfig(
             train_steps=500_000,
             steps_per_loop=100,
             checkpoint_interval=1000,
             validation_steps=-1,
-            optimizer_config=lamb_config(1.5e-3, 1.5e-7, warmup_steps=10_000),
+            optimizer_config=optimization_config.lamb(
+                1.5e-3, 1.5e-7, warmup_steps=10_000
+            ),
         ),
     )
-
-
-def classification() -> config_definitions.ExperimentConfig:
-    """Defaults of run_classifier: the published fine-tuning recipe."""
-    return config_definitions.ExperimentConfig(
-        runtime=_runtime(),
-        task=ClassificationTaskConfig(),
-        trainer=config_definitions.TrainerConfig(
-            train_steps=0,
-            steps_per_loop=100,
-            checkpoint_interval=1000,
-            validation_steps=-1,
-            optimizer_config=adamw_config(5e-5, 5e-9, warmup_steps=0),
-        ),
-    )
-
-
-def complete_optimizer_config(
-    config: optimization.OptimizationConfig,
-    num_steps: int,
-    warmup_steps: int | None = None,
-) -> optimization.OptimizationConfig:
-    """Fills in what depends on the length of the stage.
-
-    Args:
-        config: optimizer, learning rate and warm-up. A polynomial decay
-            without decay_steps lasts the whole stage.
-        num_steps: int. Updates of the stage.
-        warmup_steps: int or None. Used when the config has none (0).
-
-    Returns:
-        A copy of `config`. A warm-up of 0 steps is removed: the Garden's
-        schedule would divide by it.
-
-    Raises:
-        ValueError: if the warm-up is not shorter than the stage.
-    """
-    config = config.replace()
-    schedule = config.learning_rate.get()
-    if getattr(schedule, "decay_steps", 0) is None:
-        schedule.decay_steps = num_steps
-    warmup = config.warmup.get()
-    if warmup is not None:
-        if not warmup.warmup_steps and warmup_steps:
-            warmup.warmup_steps = warmup_steps
-        if not warmup.warmup_steps:
-            config.warmup.type = None
-        elif warmup.warmup_steps >= num_steps:
-            raise ValueError(
-                f"warm-up of {warmup.warmup_steps} steps never ends within a "
-                f"stage of {num_steps} steps; set --num_warmup_steps or "
-                "warmup.linear.warmup_steps"
-            )
-    return config
-
-
-def _optimizer_config(name, learning_rate, end_learning_rate, warmup_steps):
-    return optimization.OptimizationConfig(
-        {
-            # Both, so that another type has this project's values too.
-            "optimizer": {"type": name, **copy.deepcopy(_OPTIMIZERS)},
-            "learning_rate": {
-                "type": "polynomial",
-                "polynomial": {
-                    "initial_learning_rate": learning_rate,
-                    "end_learning_rate": end_learning_rate,
-                },
-            },
-            "warmup": {
-                "type": "linear",
-                "linear": {
-                    "warmup_steps": warmup_steps,
-                    "warmup_learning_rate": 0.0,
-                },
-            },
-        }
-    )
-
-
-def _runtime():
-    return runtime.RuntimeConfig(distribution_strategy="one_device")

@@ -7,11 +7,11 @@ import tf_keras
 
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
-from mobilebert_tf import model_selection
-from mobilebert_tf import question_answering_config
 from mobilebert_tf import wordpiece
 from mobilebert_tf.checkpoints import conversion
 from mobilebert_tf.checkpoints import weight as weight_lib
+from mobilebert_tf.experiments import question_answering_config
+from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import networks

@@ -7,22 +7,22 @@ import tf_keras
 from absl import logging
 from official.core import config_definitions
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
-from mobilebert_tf import model_selection
 from mobilebert_tf import runtime
-from mobilebert_tf import training
 from mobilebert_tf import wordpiece
 from mobilebert_tf.data import classification_sources as sources
 from mobilebert_tf.data import glue
 from mobilebert_tf.distillation import schedule
 from mobilebert_tf.evaluation import glue_submission
 from mobilebert_tf.evaluation import prediction
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import optimization_config
+from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import classification as tasks
 from mobilebert_tf.tasks import networks
+from mobilebert_tf.training import training_loop
 
 
 def run(
@@ -38,7 +38,7 @@ def run(
     is evaluated without training, and what predicts.
 
     Args:
-        params: experiments.classification() with overrides.
+        params: classification_config.classification() with overrides.
         model_dir: folder of checkpoints, logs and configuration.
         do_train: bool. Train on the train split.
         do_eval: bool. Evaluate on the dev split, of MNLI on both; see
@@ -123,7 +123,7 @@ def _train(params, source, model_dir, output_dir, evaluate, strategy):
             num_examples / batch_size * config.num_train_epochs
         )
     steps = params.trainer.train_steps
-    optimizer_config = experiments.complete_optimizer_config(
+    optimizer_config = optimization_config.complete(
         params.trainer.optimizer_config,
         steps,
         warmup_steps=int(steps * config.warmup_proportion),
@@ -151,7 +151,7 @@ def _train(params, source, model_dir, output_dir, evaluate, strategy):
         write_model if config.keep_best else None,
     )
     with strategy.scope():
-        return training.run_stages(
+        return training_loop.run_stages(
             params,
             [schedule.Stage("fine_tuning", 0, steps)],
             lambda stage, start_step: tasks.ClassificationTask(
@@ -193,7 +193,7 @@ def _evaluate(params, model_dir, output_dir):
             output_dir, source.labels, _selection_metric(config, source)
         ),
     )
-    return training.evaluate_model(params, task, stage, folder)
+    return training_loop.evaluate_model(params, task, stage, folder)
 
 
 def _predict(config, model_dir, output_dir, split):

@@ -20,8 +20,8 @@ import tf_keras
 from absl import logging
 
 from mobilebert_tf import files
-from mobilebert_tf import run_checkpoints
 from mobilebert_tf.evaluation import metrics as metrics_lib
+from mobilebert_tf.training import run_checkpoints
 
 BEST = "best"
 

@@ -13,8 +13,8 @@ from absl import flags
 from absl import logging
 from official.core import config_definitions
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import overrides
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import overrides
 
 FLAGS = flags.FLAGS
 

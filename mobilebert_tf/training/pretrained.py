@@ -4,7 +4,6 @@ import os
 
 from absl import logging
 
-from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf import wordpiece
@@ -13,6 +12,7 @@ from mobilebert_tf.checkpoints import conversion
 from mobilebert_tf.checkpoints import tensorflow_files
 from mobilebert_tf.checkpoints import tf1
 from mobilebert_tf.checkpoints import weight as weight_lib
+from mobilebert_tf.experiments import pretraining_config
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
 
@@ -25,7 +25,7 @@ _MAY_BE_DRAWN = ("cls/seq_relationship/", "bert/pooler/")
 
 
 def read_teacher(
-    task: experiments.PretrainingTaskConfig,
+    task: pretraining_config.PretrainingTaskConfig,
 ) -> checkpoint_lib.Checkpoint | None:
     """Reads the teacher of a run, None without one.
 
@@ -48,7 +48,7 @@ def read_teacher(
 
 
 def read_initial(
-    task: experiments.PretrainingTaskConfig,
+    task: pretraining_config.PretrainingTaskConfig,
 ) -> checkpoint_lib.Checkpoint | None:
     """Reads the weights that a run starts from, None without any.
 
@@ -174,7 +174,7 @@ def build_model(
 
 
 def follow_vocabulary(
-    task: experiments.PretrainingTaskConfig,
+    task: pretraining_config.PretrainingTaskConfig,
     teacher: checkpoint_lib.Checkpoint | None,
     initial: checkpoint_lib.Checkpoint | None,
     model_dir: str,

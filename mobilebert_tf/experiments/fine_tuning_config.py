@@ -5,9 +5,10 @@ import dataclasses
 from official.core import config_definitions
 from official.modeling.hyperparams import base_config
 
-from mobilebert_tf import experiments
 from mobilebert_tf import runtime
 from mobilebert_tf.data import tag_schemes
+from mobilebert_tf.experiments import model_config
+from mobilebert_tf.experiments import optimization_config
 
 
 @dataclasses.dataclass
@@ -48,8 +49,8 @@ class FineTuningTaskConfig(config_definitions.TaskConfig):
             in, one after the other; the update is that of the whole batch.
     """
 
-    model: experiments.ModelConfig = dataclasses.field(
-        default_factory=experiments.ModelConfig
+    model: model_config.ModelConfig = dataclasses.field(
+        default_factory=model_config.ModelConfig
     )
     data_dir: str = ""
     train_file: str = ""
@@ -120,6 +121,6 @@ def _experiment(task):
             steps_per_loop=100,
             checkpoint_interval=1000,
             validation_steps=-1,
-            optimizer_config=experiments.adamw_config(5e-5, 5e-9, 0),
+            optimizer_config=optimization_config.adamw(5e-5, 5e-9, 0),
         ),
     )

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import small_networks
 
-from mobilebert_tf import experiments
-from mobilebert_tf import pretrained
 from mobilebert_tf.checkpoints import conversion
+from mobilebert_tf.experiments import pretraining_config
+from mobilebert_tf.training import pretrained
 from tests.checkpoints import networks
 
 _STUDENT = networks.SHALLOW
@@ -28,7 +28,7 @@ def _write(folder, config, target_format, head="pretraining", **kwargs):
 
 
 def _task(vocab_file="", lower_case=True, **fields):
-    task = experiments.PretrainingTaskConfig(**fields)
+    task = pretraining_config.PretrainingTaskConfig(**fields)
     task.model.vocab_file = vocab_file
     task.model.lower_case = lower_case
     return task

@@ -9,7 +9,7 @@ from absl import logging
 from official.core import config_definitions
 
 from mobilebert_tf import files
-from mobilebert_tf import overrides
+from mobilebert_tf.experiments import overrides
 
 PARAMS_FILE = "params.yaml"
 

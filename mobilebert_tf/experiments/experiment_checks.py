@@ -2,7 +2,7 @@
 
 import operator
 
-from mobilebert_tf import experiments
+from mobilebert_tf.experiments import pretraining_config
 from mobilebert_tf.modeling import dense
 from mobilebert_tf.tasks import pretraining_inputs
 
@@ -42,7 +42,7 @@ _RANGES = {
 }
 
 
-def check_pretraining(task: experiments.PretrainingTaskConfig) -> None:
+def check_pretraining(task: pretraining_config.PretrainingTaskConfig) -> None:
     """Checks what needs no file and no network.
 
     Raises:
@@ -70,14 +70,14 @@ def check_pretraining(task: experiments.PretrainingTaskConfig) -> None:
     _check_transfer(task)
 
 
-def strategy(task: experiments.PretrainingTaskConfig) -> str:
+def strategy(task: pretraining_config.PretrainingTaskConfig) -> str:
     """Returns the name in STRATEGIES that `task` asks for."""
     return task.knowledge_transfer.strategy or (
         "progressive" if task.teacher_dir else "none"
     )
 
 
-def never_loads_teacher(task: experiments.PretrainingTaskConfig) -> bool:
+def never_loads_teacher(task: pretraining_config.PretrainingTaskConfig) -> bool:
     """Whether the official code's random teacher is asked for."""
     return (
         task.official_defects.random_teacher_without_transfer

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from mobilebert_tf import model_selection
+from mobilebert_tf.fine_tuning import model_selection
 
 _COUNTS = {"confusion_matrix": [[1, 0], [0, 1]]}
 

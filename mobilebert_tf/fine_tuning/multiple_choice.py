@@ -6,10 +6,10 @@ from absl import logging
 from official.core import config_definitions
 
 from mobilebert_tf import files
-from mobilebert_tf import fine_tuning
 from mobilebert_tf import model_directory
 from mobilebert_tf.data import multiple_choice as data
 from mobilebert_tf.evaluation import prediction
+from mobilebert_tf.fine_tuning import course
 from mobilebert_tf.tasks import fine_tuning as fine_tuning_tasks
 from mobilebert_tf.tasks import multiple_choice as tasks
 
@@ -39,15 +39,15 @@ def run(
         ValueError: for wrong input, in one line.
     """
     config = params.task
-    return fine_tuning.run(
+    return course.run(
         params,
         model_dir,
         do_train,
         do_eval,
         predict_split,
-        fine_tuning.Steps(
+        course.Steps(
             check=lambda split: data.read_examples(
-                fine_tuning.path(config, split), has_labels=False
+                course.path(config, split), has_labels=False
             ),
             train=lambda output_dir, evaluate: _train(
                 params, model_dir, output_dir, evaluate
@@ -66,17 +66,17 @@ def load_model(model_dir: str) -> model_directory.TrainedModel:
     Raises:
         ValueError: if `model_dir` holds another kind of model.
     """
-    return fine_tuning.load(model_dir, model_directory.MULTIPLE_CHOICE)
+    return course.load(model_dir, model_directory.MULTIPLE_CHOICE)
 
 
 def _train(params, model_dir, output_dir, evaluate):
     config = params.task
-    begin = fine_tuning.start(config)
-    train = _features(config, fine_tuning.TRAIN, begin.tokenizer)
+    begin = course.start(config)
+    train = _features(config, course.TRAIN, begin.tokenizer)
     dev = None
     if evaluate:
-        dev = _features(config, fine_tuning.DEV, begin.tokenizer)
-    return fine_tuning.train(
+        dev = _features(config, course.DEV, begin.tokenizer)
+    return course.train(
         params,
         model_dir,
         output_dir,
@@ -93,21 +93,19 @@ def _train(params, model_dir, output_dir, evaluate):
 
 def _evaluate(params, model_dir):
     trained = load_model(model_dir)
-    config = fine_tuning.with_model_info(params.task, trained.info)
+    config = course.with_model_info(params.task, trained.info)
     task = tasks.MultipleChoiceTask(
         config,
         model_directory.without_dropout(trained.config),
         train_features=None,
-        validation_features=_features(
-            config, fine_tuning.DEV, trained.tokenizer
-        ),
+        validation_features=_features(config, course.DEV, trained.tokenizer),
     )
-    return fine_tuning.evaluate(params, task, model_dir)
+    return course.evaluate(params, task, model_dir)
 
 
 def _predict(config, model_dir, output_dir, split):
     trained = load_model(model_dir)
-    config = fine_tuning.with_model_info(config, trained.info)
+    config = course.with_model_info(config, trained.info)
     features = _features(config, split, trained.tokenizer, has_labels=False)
     probabilities = prediction.predict_probabilities(
         trained.model,
@@ -125,7 +123,7 @@ def _predict(config, model_dir, output_dir, split):
 
 
 def _features(config, split, tokenizer, has_labels=True):
-    path = fine_tuning.path(config, split)
+    path = course.path(config, split)
     examples = data.read_examples(path, has_labels)
     logging.info(
         "%s: %d examples of %d choices",

@@ -7,7 +7,7 @@ from official.modeling.hyperparams import base_config
 from official.modeling.hyperparams import oneof
 
 from mobilebert_tf import files
-from mobilebert_tf import overrides
+from mobilebert_tf.experiments import overrides
 
 
 @dataclasses.dataclass

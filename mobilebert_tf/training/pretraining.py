@@ -6,21 +6,21 @@ import os
 import tf_keras
 from official.core import config_definitions
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import experiment_checks
-from mobilebert_tf import experiments
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
-from mobilebert_tf import pretrained
 from mobilebert_tf import runtime
-from mobilebert_tf import training
 from mobilebert_tf.distillation import layer_mapping
 from mobilebert_tf.distillation import schedule
 from mobilebert_tf.distillation import student as student_lib
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import experiment_checks
+from mobilebert_tf.experiments import optimization_config
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import networks
 from mobilebert_tf.tasks import pretraining as tasks
 from mobilebert_tf.tasks import pretraining_inputs
+from mobilebert_tf.training import pretrained
+from mobilebert_tf.training import training_loop
 
 # Flag of the files to the field of the data set.
 _DATA_FIELDS = {
@@ -44,7 +44,7 @@ def run(
     step.
 
     Args:
-        params: experiments.pretraining() with overrides.
+        params: pretraining_config.pretraining() with overrides.
         model_dir: folder of checkpoints, logs and configuration.
         train: bool. False evaluates the newest checkpoint only.
         evaluate: bool or None. Whether to evaluate while training; None if
@@ -114,7 +114,7 @@ def _train(params, model_dir, strategy, evaluate):
             task.model.vocab_file,
         )
         experiment_builder.write_params(params, output_dir)
-        return training.run_stages(
+        return training_loop.run_stages(
             params,
             stages,
             make_task,
@@ -140,10 +140,10 @@ def _evaluate(params, model_dir, strategy):
     stages = schedule.build(
         task, network.num_hidden_layers, params.trainer.train_steps
     )
-    stage = training.stage_at(stages, training.saved_step(model_dir))
+    stage = training_loop.stage_at(stages, training_loop.saved_step(model_dir))
     with strategy.scope(), _named_damage(data, network):
         make_task = _task_maker(task, network, teacher)
-        return training.evaluate_model(
+        return training_loop.evaluate_model(
             params, make_task(stage, 0), stage, model_dir
         )
 
@@ -170,7 +170,7 @@ def _optimizer_config(params, stage, stages):
     else:
         config = params.task.knowledge_transfer.optimizer_config
         num_steps = stage.num_steps
-    config = experiments.complete_optimizer_config(config, num_steps)
+    config = optimization_config.complete(config, num_steps)
     if params.task.official_defects.fixed_weight_decay:
         config.optimizer.get().weight_decay_rate = _OFFICIAL_WEIGHT_DECAY
     return config

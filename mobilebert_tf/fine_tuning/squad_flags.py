@@ -3,10 +3,10 @@
 from absl import flags
 from official.core import config_definitions
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import experiment_flags
-from mobilebert_tf import question_answering_config
-from mobilebert_tf import question_answering_models
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import experiment_flags
+from mobilebert_tf.experiments import question_answering_config
+from mobilebert_tf.fine_tuning import question_answering_models
 
 FLAGS = flags.FLAGS
 

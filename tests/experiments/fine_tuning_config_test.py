@@ -5,13 +5,13 @@ import shlex
 
 import pytest
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import fine_tuning_experiments
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import fine_tuning_config
 
-_ROOT = pathlib.Path(__file__).parents[1]
+_ROOT = pathlib.Path(__file__).parents[2]
 _DEFAULTS = {
-    "tagging": fine_tuning_experiments.tagging,
-    "multiple_choice": fine_tuning_experiments.multiple_choice,
+    "tagging": fine_tuning_config.tagging,
+    "multiple_choice": fine_tuning_config.multiple_choice,
 }
 _RECIPES = [
     (kind, str(path.relative_to(_ROOT)))

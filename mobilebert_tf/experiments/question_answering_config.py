@@ -5,8 +5,9 @@ import dataclasses
 from official.core import config_definitions
 from official.modeling.hyperparams import base_config
 
-from mobilebert_tf import experiments
 from mobilebert_tf import runtime
+from mobilebert_tf.experiments import model_config
+from mobilebert_tf.experiments import optimization_config
 
 
 @dataclasses.dataclass
@@ -75,8 +76,8 @@ class QuestionAnsweringTaskConfig(config_definitions.TaskConfig):
             in, one after the other; the update is that of the whole batch.
     """
 
-    model: experiments.ModelConfig = dataclasses.field(
-        default_factory=experiments.ModelConfig
+    model: model_config.ModelConfig = dataclasses.field(
+        default_factory=model_config.ModelConfig
     )
     data_dir: str = ""
     version_2_with_negative: bool = False
@@ -109,7 +110,7 @@ def question_answering() -> config_definitions.ExperimentConfig:
             steps_per_loop=100,
             checkpoint_interval=1000,
             validation_steps=-1,
-            optimizer_config=experiments.adamw_config(
+            optimizer_config=optimization_config.adamw(
                 5e-5, 5e-9, warmup_steps=0
             ),
         ),

@@ -7,13 +7,15 @@ import pytest
 import yaml
 from official.modeling import optimization
 
-from mobilebert_tf import experiment_builder
-from mobilebert_tf import experiments
+from mobilebert_tf.experiments import classification_config
+from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import optimization_config
+from mobilebert_tf.experiments import pretraining_config
 
 _RATE = (
     "trainer.optimizer_config.learning_rate.polynomial.initial_learning_rate"
 )
-_CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+_CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture(name="write_yaml")
@@ -30,7 +32,7 @@ def _write_yaml(tmp_path):
 
 def _build(config_files=(), params_override="", **flag_overrides):
     return experiment_builder.build(
-        experiments.pretraining(),
+        pretraining_config.pretraining(),
         list(config_files),
         params_override,
         {key.replace("__", "."): v for key, v in flag_overrides.items()},
@@ -61,18 +63,18 @@ def test_each_source_wins_over_those_before(write_yaml):
 
 
 def test_nothing_given_is_the_default():
-    assert _build().as_dict() == experiments.pretraining().as_dict()
+    assert _build().as_dict() == pretraining_config.pretraining().as_dict()
 
 
 def test_defaults_are_not_modified(write_yaml):
-    defaults = experiments.pretraining()
+    defaults = pretraining_config.pretraining()
     before = defaults.as_dict()
     path = write_yaml("x.yaml", "task: {model: {preset: micro}}\n")
     flags = {"task.seed": 9, _RATE: 0.5}
     params = experiment_builder.build(defaults, [path], "task.seed=8", flags)
     assert defaults.as_dict() == before != params.as_dict()
     assert flags == {"task.seed": 9, _RATE: 0.5}
-    assert experiments.pretraining().as_dict() == before
+    assert pretraining_config.pretraining().as_dict() == before
 
 
 def test_numbers_without_a_dot(write_yaml):
@@ -152,9 +154,9 @@ def test_written_params_repeat_the_run(tmp_path, params_override):
 )
 def test_shipped_configs_are_accepted(path):
     defaults = (
-        experiments.classification()
+        classification_config.classification()
         if path.parent.name == "glue"
-        else experiments.pretraining()
+        else pretraining_config.pretraining()
     )
     params = experiment_builder.build(defaults, [str(path)], "", {})
     assert params.as_dict() != defaults.as_dict()
@@ -162,7 +164,7 @@ def test_shipped_configs_are_accepted(path):
 
 def test_defaults_are_the_published_recipes():
     """Reference: LAMB 1.5e-3, 500k steps; AdamW 5e-5, three epochs."""
-    params = experiments.pretraining()
+    params = pretraining_config.pretraining()
     optimizer = params.trainer.optimizer_config
     assert optimizer.optimizer.type == "lamb"
     rate = optimizer.learning_rate.get()
@@ -176,7 +178,7 @@ def test_defaults_are_the_published_recipes():
     rate = transfer.learning_rate.get()
     assert rate.initial_learning_rate == rate.end_learning_rate == 1.5e-3
 
-    params = experiments.classification()
+    params = classification_config.classification()
     optimizer = params.trainer.optimizer_config
     assert optimizer.optimizer.type == "adamw"
     rate = optimizer.learning_rate.get()
@@ -191,13 +193,13 @@ def test_defaults_are_the_published_recipes():
 
 
 def test_stage_length_fills_in_decay_and_leaves_the_original():
-    config = experiments.lamb_config(1e-3, 0.0, warmup_steps=10)
-    completed = experiments.complete_optimizer_config(config, num_steps=70)
+    config = optimization_config.lamb(1e-3, 0.0, warmup_steps=10)
+    completed = optimization_config.complete(config, num_steps=70)
     assert completed.learning_rate.get().decay_steps == 70
     assert completed.warmup.get().warmup_steps == 10
     assert config.learning_rate.get().decay_steps is None
     given = config.replace(learning_rate={"polynomial": {"decay_steps": 50}})
-    completed = experiments.complete_optimizer_config(given, num_steps=70)
+    completed = optimization_config.complete(given, num_steps=70)
     assert completed.learning_rate.get().decay_steps == 50
 
 
@@ -207,27 +209,27 @@ def test_stage_length_fills_in_decay_and_leaves_the_original():
 )
 def test_warmup(own, given, expected):
     """The config's own first; none at all is removed, not divided by."""
-    config = experiments.adamw_config(1e-3, 0.0, warmup_steps=own)
-    completed = experiments.complete_optimizer_config(config, 70, given)
+    config = optimization_config.adamw(1e-3, 0.0, warmup_steps=own)
+    completed = optimization_config.complete(config, 70, given)
     warmup = completed.warmup.get()
     assert (warmup and warmup.warmup_steps) == expected
     assert config.warmup.get().warmup_steps == own
 
 
 def test_schedules_without_decay_and_without_warmup():
-    config = experiments.lamb_config(1e-3, 0.0, warmup_steps=0)
+    config = optimization_config.lamb(1e-3, 0.0, warmup_steps=0)
     config = config.replace(
         learning_rate={"type": "constant", "constant": {"learning_rate": 0.1}},
         warmup={"type": None},
     )
-    completed = experiments.complete_optimizer_config(config, 70, 5)
+    completed = optimization_config.complete(config, 70, 5)
     assert completed.as_dict() == config.as_dict()
 
 
 def test_rates_of_a_completed_schedule():
     """Linear up to the rate that the decay has reached, then with it down."""
-    config = experiments.adamw_config(1.0, 0.0, warmup_steps=4)
-    completed = experiments.complete_optimizer_config(config, num_steps=20)
+    config = optimization_config.adamw(1.0, 0.0, warmup_steps=4)
+    completed = optimization_config.complete(config, num_steps=20)
     schedule = optimization.OptimizerFactory(completed).build_learning_rate()
     for step, rate in ((0, 0.0), (2, 0.4), (4, 0.8), (10, 0.5), (20, 0.0)):
         assert float(schedule(step)) == pytest.approx(rate, abs=1e-6), step
@@ -235,13 +237,13 @@ def test_rates_of_a_completed_schedule():
 
 def test_warmup_as_long_as_the_stage_is_refused():
     """Whether its own or the proportion's: the rate would never be reached."""
-    config = experiments.lamb_config(1e-3, 0.0, warmup_steps=69)
-    completed = experiments.complete_optimizer_config(config, num_steps=70)
+    config = optimization_config.lamb(1e-3, 0.0, warmup_steps=69)
+    completed = optimization_config.complete(config, num_steps=70)
     assert completed.warmup.get().warmup_steps == 69
     for own, given in ((70, None), (71, None), (0, 70)):
-        config = experiments.lamb_config(1e-3, 0.0, warmup_steps=own)
+        config = optimization_config.lamb(1e-3, 0.0, warmup_steps=own)
         with pytest.raises(ValueError, match="never ends within a stage of 70"):
-            experiments.complete_optimizer_config(config, 70, given)
+            optimization_config.complete(config, 70, given)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +259,7 @@ def test_fields_that_nothing_follows_are_refused(key, value):
     """The Garden's configs have them; to ignore them would be a trap."""
     with pytest.raises(ValueError, match=" is not supported here, expected "):
         experiment_builder.build(
-            experiments.pretraining(), [], "", {key: value}
+            pretraining_config.pretraining(), [], "", {key: value}
         )
 
 
@@ -340,10 +342,10 @@ def test_the_recorded_task_comes_before_what_is_given(tmp_path):
     )
     experiment_builder.write_params(recorded, str(tmp_path))
     params = experiment_builder.with_recorded_task(
-        experiments.pretraining(), str(tmp_path)
+        pretraining_config.pretraining(), str(tmp_path)
     )
     assert (params.task.seed, params.task.distillation.temperature) == (3, 2.0)
     fresh = experiment_builder.with_recorded_task(
-        experiments.pretraining(), str(tmp_path / "none")
+        pretraining_config.pretraining(), str(tmp_path / "none")
     )
     assert fresh.task.seed == 0

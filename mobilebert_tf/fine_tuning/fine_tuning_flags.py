@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from absl import flags
 from official.core import config_definitions
 
-from mobilebert_tf import experiment_flags
+from mobilebert_tf.experiments import experiment_flags
 
 COMMON = {
     **experiment_flags.COMMON,

@@ -1,0 +1,1 @@
+"""Fine-tuning on tasks: what each binary run_*.py calls."""
