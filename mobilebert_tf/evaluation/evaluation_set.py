@@ -1,0 +1,87 @@
+"""Labelled examples as any form of a model takes them, and their scoring.
+
+Evaluations while training, those of a finished model (Keras, SavedModel or
+.tflite), the verification of an export and the report of errors all score the
+outputs of a model here, so that their numbers are comparable line by line.
+
+Legend: N rows, S sequence, C choices.
+"""
+
+import abc
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+Outputs = Mapping[str, np.ndarray]
+
+
+class Measurement(NamedTuple):
+    """What the outputs of a model are worth.
+
+    Attributes:
+        metrics: name to value.
+        counts: values for JSON, such as a confusion matrix; may be empty.
+    """
+
+    metrics: dict[str, float]
+    counts: dict[str, object]
+
+
+class ErrorTable(NamedTuple):
+    """Examples that a model gets wrong, the worst first.
+
+    Attributes:
+        header: names of the columns.
+        rows: cells as text, one row per example.
+    """
+
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+class EvaluationSet(abc.ABC):
+    """N rows of inputs with what the model should say of them.
+
+    A row is what the model works on at once: an example, an example with all
+    its choices, or a window of a longer text.
+
+    Attributes:
+        name: of the set, such as "dev".
+        output_names: the outputs of the model that are scored; arrays of N
+            rows each, in the order of the inputs.
+    """
+
+    output_names: tuple[str, ...] = ("logits",)
+
+    def __init__(self, name: str):
+        self.name = name
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """Returns N."""
+
+    @abc.abstractmethod
+    def inputs(self, rows: slice | np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the model's inputs by name, for these rows.
+
+        `input_word_ids`, `input_mask` and `input_type_ids`: int32 [rows, S],
+        of multiple choice [rows, C, S].
+        """
+
+    @abc.abstractmethod
+    def measure(self, outputs: Outputs) -> Measurement:
+        """Scores the outputs of a model.
+
+        Args:
+            outputs: {name: float32 [N, ...]} for output_names.
+        """
+
+    @abc.abstractmethod
+    def worst_errors(self, outputs: Outputs, count: int) -> ErrorTable:
+        """Returns up to `count` of the errors that cost most.
+
+        Args:
+            outputs: as of `measure`.
+            count: int.
+        """
