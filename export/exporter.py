@@ -17,6 +17,7 @@ from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf.data import glue
+from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.fine_tuning import model_selection
 
@@ -148,7 +149,10 @@ def export(options: Options) -> Result:
     # Before Keras' minutes: what cannot be written is told at once.
     _write_vocabulary_and_labels(options, info.labels)
     print(f"Running Keras on {len(dev['label_ids'])} examples", flush=True)
-    reference = prediction.predict_probabilities(trained.model, dev)
+    outputs = prediction.predict(
+        trained.model, rows_lib.input_rows(dev), ["logits"]
+    )
+    reference = prediction.probabilities(outputs["logits"])
 
     maker = _Maker(options, trained.model, length, task, data_dir, features)
     variants = []

@@ -6,20 +6,20 @@
 """
 
 from mobilebert_tf import cli
-from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.experiments import multiple_choice_config
 from mobilebert_tf.fine_tuning import fine_tuning_flags
 from mobilebert_tf.fine_tuning import multiple_choice
 
-_FLAG_TABLE = fine_tuning_flags.COMMON
-fine_tuning_flags.define(_FLAG_TABLE)
+fine_tuning_flags.define(fine_tuning_flags.FOLDER)
 
 
 def main(argv):
     del argv
     fine_tuning_flags.run(
         multiple_choice.run,
-        fine_tuning_config.multiple_choice(),
-        _FLAG_TABLE,
+        multiple_choice_config.multiple_choice(),
+        multiple_choice.MultipleChoice.head,
+        fine_tuning_flags.FOLDER,
     )
 
 

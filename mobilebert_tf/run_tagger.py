@@ -9,12 +9,12 @@
 from mobilebert_tf import cli
 from mobilebert_tf.data import tag_schemes
 from mobilebert_tf.experiments import experiment_flags
-from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.experiments import tagging_config
 from mobilebert_tf.fine_tuning import fine_tuning_flags
 from mobilebert_tf.fine_tuning import tagging
 
 _FLAG_TABLE = {
-    **fine_tuning_flags.COMMON,
+    **fine_tuning_flags.FOLDER,
     "scheme": experiment_flags.Field(
         tag_schemes.SCHEMES, "task.scheme", "How tags spell entities."
     ),
@@ -31,7 +31,10 @@ fine_tuning_flags.define(_FLAG_TABLE)
 def main(argv):
     del argv
     fine_tuning_flags.run(
-        tagging.run, fine_tuning_config.tagging(), _FLAG_TABLE
+        tagging.run,
+        tagging_config.tagging(),
+        tagging.Tagging.head,
+        _FLAG_TABLE,
     )
 
 

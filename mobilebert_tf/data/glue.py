@@ -1,21 +1,18 @@
-"""GLUE tasks: files -> examples -> features -> tf.data.
+"""GLUE tasks: files -> examples -> features.
 
-Legend: B batch, N examples, S sequence.
+Legend: N examples, S sequence.
 """
 
 import dataclasses
-import functools
 import math
 import os
 from collections.abc import Mapping
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from mobilebert_tf import tokenization
-from mobilebert_tf.data import epochs
 from mobilebert_tf.data import glue_tasks
 from mobilebert_tf.data import tsv
 
@@ -232,55 +229,6 @@ def features(
     }
 
 
-def make_dataset(
-    features: Mapping[str, np.ndarray],
-    batch_size: int,
-    is_training: bool,
-    seed: int,
-    start_batch: int = 0,
-    drop_remainder: bool = False,
-) -> tf.data.Dataset:
-    """Returns batches of features.
-
-    For training the stream is endless, batches run across the ends of epochs,
-    and every epoch is a permutation drawn from (seed, epoch). Otherwise it is
-    one pass in order.
-
-    Args:
-        features: arrays [N, ...].
-        batch_size: B.
-        is_training: endless and shuffled, or one pass in order.
-        seed: of the permutations.
-        start_batch: batches to skip: the stream continues as it would after
-            so many batches.
-        drop_remainder: whether to drop the last, smaller batch (one pass
-            only: an endless stream has none).
-
-    Returns:
-        A dataset of dicts of arrays [B, ...] with the names of `features`.
-    """
-    num_examples = len(next(iter(features.values())))
-    if is_training:
-        indices = epochs.endless(
-            functools.partial(_permutation, num_examples),
-            num_examples,
-            start_batch * batch_size,
-            seed,
-        )
-    else:
-        indices = tf.data.Dataset.range(num_examples)
-        indices = indices.skip(start_batch * batch_size)
-    tensors = {name: tf.constant(value) for name, value in features.items()}
-    batches = indices.batch(
-        batch_size, drop_remainder=drop_remainder or is_training
-    ).map(
-        lambda rows: {
-            name: tf.gather(tensor, rows) for name, tensor in tensors.items()
-        }
-    )
-    return batches.prefetch(tf.data.AUTOTUNE)
-
-
 def _find(data_dir, file_names):
     """Returns the path of the first that is there, else that of the first."""
     paths = [os.path.join(data_dir, name) for name in file_names]
@@ -301,14 +249,6 @@ def _label_features(examples, labels):
             np.int32,
         )
     }
-
-
-def _permutation(size, epoch_seed):
-    return tf.data.Dataset.from_tensor_slices(
-        tf.random.experimental.stateless_shuffle(
-            tf.range(size, dtype=tf.int64), epoch_seed
-        )
-    )
 
 
 def _truncated_lengths(lengths, room):

@@ -9,9 +9,12 @@ Legend: N rows, S sequence, C choices.
 
 import abc
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from mobilebert_tf.data import rows as rows_lib
 
 Outputs = Mapping[str, np.ndarray]
 
@@ -40,34 +43,35 @@ class ErrorTable(NamedTuple):
     rows: list[tuple[str, ...]]
 
 
-class EvaluationSet(abc.ABC):
+class EvaluationSet(rows_lib.Rows):
     """N rows of inputs with what the model should say of them.
 
     A row is what the model works on at once: an example, an example with all
     its choices, or a window of a longer text.
 
-    Attributes:
+    Args:
         name: of the set, such as "dev".
+        rows: the model's inputs, int32 [N, S] each, of multiple choice
+            [N, C, S].
+
+    Attributes:
+        name: as above.
         output_names: the outputs of the model that are scored; arrays of N
             rows each, in the order of the inputs.
     """
 
     output_names: tuple[str, ...] = ("logits",)
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, rows: rows_lib.Rows):
         self.name = name
+        self._rows = rows
 
-    @abc.abstractmethod
     def __len__(self) -> int:
-        """Returns N."""
+        return len(self._rows)
 
-    @abc.abstractmethod
     def inputs(self, rows: slice | np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the model's inputs by name, for these rows.
-
-        `input_word_ids`, `input_mask` and `input_type_ids`: int32 [rows, S],
-        of multiple choice [rows, C, S].
-        """
+        """Returns the model's inputs of these rows; see Rows."""
+        return self._rows.inputs(rows)
 
     @abc.abstractmethod
     def measure(self, outputs: Outputs) -> Measurement:
@@ -85,3 +89,31 @@ class EvaluationSet(abc.ABC):
             outputs: as of `measure`.
             count: int.
         """
+
+
+class Evaluated(NamedTuple):
+    """A set that a model was run on.
+
+    Attributes:
+        set: EvaluationSet.
+        outputs: of the model.
+        measurement: of the outputs.
+    """
+
+    set: EvaluationSet
+    outputs: Outputs
+    measurement: Measurement
+
+
+def joint_metrics(evaluated: Sequence[Evaluated]) -> dict[str, float]:
+    """Returns the metrics of all sets.
+
+    Those of the first set have their own names, those of another
+    "set/metric".
+    """
+    metrics = {}
+    for index, each in enumerate(evaluated):
+        prefix = f"{each.set.name}/" if index else ""
+        for name, value in each.measurement.metrics.items():
+            metrics[f"{prefix}{name}"] = value
+    return metrics

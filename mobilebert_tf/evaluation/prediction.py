@@ -1,52 +1,46 @@
-"""Predictions of a classifier on whole evaluation sets.
+"""Outputs of a Keras model on whole sets.
 
-Legend: N examples, S sequence, C labels.
+Legend: N rows, C labels or choices.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from mobilebert_tf.data import glue
+from mobilebert_tf.data import batches
+from mobilebert_tf.data import rows as rows_lib
 
 
-def predict_probabilities(
+def predict(
     model: tf_keras.Model,
-    features: Mapping[str, np.ndarray],
+    rows: rows_lib.Rows,
+    output_names: Sequence[str],
     batch_size: int = 64,
-) -> np.ndarray:
-    """Returns softmax probabilities float32 [N, C] of a classifier.
+) -> dict[str, np.ndarray]:
+    """Returns outputs of a model, float32 [N, ...] by name, in order.
 
     Args:
-        model: MobileBertForSequenceClassification.
-        features: arrays [N, ...] by name, with the inputs int32 [N, S].
+        model: of modeling.models.
+        rows: N rows of its inputs; targets are passed over.
+        output_names: which of its outputs.
         batch_size: int.
     """
-    return _predict(model, features, batch_size, tf.nn.softmax)
+
+    @tf.function
+    def run(batch):
+        inputs = {name: batch[name] for name in rows_lib.INPUT_NAMES}
+        outputs = model(inputs, training=False)
+        return {name: outputs[name] for name in output_names}
+
+    parts = {name: [] for name in output_names}
+    for batch in batches.in_order(rows, batch_size):
+        for name, values in run(batch).items():
+            parts[name].append(values.numpy())
+    return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def predict_values(
-    model: tf_keras.Model,
-    features: Mapping[str, np.ndarray],
-    batch_size: int = 64,
-) -> np.ndarray:
-    """Returns the values float32 [N] of a regression.
-
-    Args:
-        model: MobileBertForSequenceClassification with one label.
-        features: as of predict_probabilities.
-        batch_size: int.
-    """
-    return _predict(model, features, batch_size, lambda logits: logits[:, 0])
-
-
-def _predict(model, features, batch_size, activation):
-    predict = tf.function(
-        lambda batch: activation(model(batch, training=False)["logits"])
-    )
-    dataset = glue.make_dataset(
-        features, batch_size, is_training=False, seed=0, drop_remainder=False
-    )
-    return np.concatenate([predict(batch).numpy() for batch in dataset])
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Returns the softmax of logits float32 [N, C]."""
+    return tf.nn.softmax(logits).numpy()

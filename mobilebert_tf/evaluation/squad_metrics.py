@@ -159,6 +159,16 @@ def normalize(text: str) -> str:
     return " ".join(_ARTICLE.sub(" ", text).split())
 
 
+def best_f1(example: squad.Example, prediction: str) -> float:
+    """Returns v2.0's F1 of a prediction, in [0, 1]: the best of the answers.
+
+    Args:
+        example: a question; without answers, "" is the answer.
+        prediction: text.
+    """
+    return float(_best_score(example, prediction, _f1_or_agreement))
+
+
 def _exact(answer, prediction):
     return int(normalize(answer) == normalize(prediction))
 
@@ -192,14 +202,17 @@ def _raw_scores(
     Answers of nothing but punctuation and articles do not count; of an
     unanswerable question "" is the answer.
     """
-    scores = {}
-    for example in examples:
-        prediction = _prediction(predictions, example)
-        answers = [a.text for a in example.answers if normalize(a.text)]
-        scores[example.question_id] = max(
-            score(answer, prediction) for answer in answers or [""]
+    return {
+        example.question_id: _best_score(
+            example, _prediction(predictions, example), score
         )
-    return scores
+        for example in examples
+    }
+
+
+def _best_score(example, prediction, score):
+    answers = [a.text for a in example.answers if normalize(a.text)]
+    return max(score(answer, prediction) for answer in answers or [""])
 
 
 def _apply_threshold(examples, scores, null_odds, threshold):

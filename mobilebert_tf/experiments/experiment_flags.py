@@ -210,6 +210,21 @@ def with_defaults(
     return params
 
 
+def with_fields_of(
+    params: config_definitions.ExperimentConfig,
+    other: config_definitions.ExperimentConfig,
+    keys: Sequence[str],
+) -> config_definitions.ExperimentConfig:
+    """Returns a copy of `params` with the fields `keys` of another."""
+    values = {}
+    for key in keys:
+        value = other
+        for part in key.split("."):
+            value = getattr(value, part)
+        values[key] = value
+    return with_defaults(params, values)
+
+
 def _devices(flag_values):
     note_without_effect(_TPU_WITHOUT_EFFECT, flag_values)
     name = flag_values["tpu_name"].value or flag_values["master"].value

@@ -1,4 +1,4 @@
-"""Experiment configurations of token classification and multiple choice."""
+"""What the experiment configurations of all fine-tuning have in common."""
 
 import dataclasses
 
@@ -6,18 +6,17 @@ from official.core import config_definitions
 from official.modeling.hyperparams import base_config
 
 from mobilebert_tf import runtime
-from mobilebert_tf.data import tag_schemes
 from mobilebert_tf.experiments import model_config
 from mobilebert_tf.experiments import optimization_config
 
 
 @dataclasses.dataclass
 class DataConfig(base_config.Config):
-    """Batches of a fine-tuning task.
+    """Batches of examples.
 
     Attributes:
-        global_batch_size: int. Examples per step over all replicas; of
-            tagging, windows of sentences.
+        global_batch_size: int. Rows per step over all replicas: examples; of
+            tagging and question answering, windows of texts.
         is_training: bool. Shuffle and repeat.
         seed: int. Of the shuffling.
     """
@@ -28,22 +27,45 @@ class DataConfig(base_config.Config):
 
 
 @dataclasses.dataclass
-class FineTuningTaskConfig(config_definitions.TaskConfig):
-    """What the fine-tuning tasks here have in common.
+class LossConfig(base_config.Config):
+    """How rows and labels count in training; evaluation is not changed.
 
     Attributes:
-        init_checkpoint: str. Folder of a pre-trained model; "" starts from
-            random weights. Network and vocabulary are taken from it, and
-            `model` may only replace its dropout.
-        data_dir: str. Folder of the files below.
-        train_file: str. Name of the file in data_dir, as those below.
-        dev_file: str.
-        test_file: str.
-        max_seq_length: int. Tokens per sequence.
+        class_weights: list of float. Weight of the examples (of tagging, the
+            words) of each class, in the order of the labels; [] weighs all
+            alike. The loss is the weighted mean.
+        balance_classes: bool. Weigh each class by N / (C N_c): N examples, C
+            classes, N_c examples of the class (scikit-learn's "balanced").
+        label_smoothing: float in [0, 1). Share of each label that is spread
+            evenly over all classes.
+    """
+
+    class_weights: list[float] = dataclasses.field(default_factory=list)
+    balance_classes: bool = False
+    label_smoothing: float = 0.0
+
+
+@dataclasses.dataclass
+class FineTuningTaskConfig(config_definitions.TaskConfig):
+    """Fine-tuning a head on labelled data.
+
+    Attributes:
+        init_checkpoint: str. Pre-trained model of any format of
+            mobilebert_tf.checkpoints; "" starts from random weights. What it
+            says of network and vocabulary, `model` may repeat, dropout apart.
+            One with the same head and labels brings its head.
+        max_seq_length: int. Tokens per row.
         num_train_epochs: float. Sets trainer.train_steps when that is 0.
         warmup_proportion: float. Share of the steps with rising rate, when
             the optimizer config has no warm-up of its own.
-        classifier_dropout: float. On the input of the head.
+        num_frozen_blocks: int or None. The embeddings and so many of the
+            lowest blocks keep their weights; None trains all.
+        selection_metric: str. Which of the task's metrics selects the best
+            checkpoint; "" takes the task's first.
+        keep_best: bool. Whether the weights of the best evaluation of a run
+            are kept in model_dir/best.
+        early_stopping_patience: int. The run ends when so many evaluations in
+            a row were not better than the best before; 0 never ends it early.
         seed: int. Of initialisation and dropout.
         gradient_accumulation_steps: int. Parts that a batch is worked through
             in, one after the other; the update is that of the whole batch.
@@ -52,14 +74,13 @@ class FineTuningTaskConfig(config_definitions.TaskConfig):
     model: model_config.ModelConfig = dataclasses.field(
         default_factory=model_config.ModelConfig
     )
-    data_dir: str = ""
-    train_file: str = ""
-    dev_file: str = ""
-    test_file: str = ""
     max_seq_length: int = 128
     num_train_epochs: float = 3.0
     warmup_proportion: float = 0.1
-    classifier_dropout: float = 0.1
+    num_frozen_blocks: int | None = None
+    selection_metric: str = ""
+    keep_best: bool = True
+    early_stopping_patience: int = 0
     seed: int = 0
     gradient_accumulation_steps: int = 1
     train_data: DataConfig = dataclasses.field(default_factory=DataConfig)
@@ -69,50 +90,39 @@ class FineTuningTaskConfig(config_definitions.TaskConfig):
 
 
 @dataclasses.dataclass
-class TaggingTaskConfig(FineTuningTaskConfig):
-    """Fine-tuning on token classification.
+class LabelTaskConfig(FineTuningTaskConfig):
+    """Fine-tuning of a head that chooses among labels.
 
     Attributes:
-        word_column: int. Index of the words' column, from 0; negative ones
-            count from the last.
-        tag_column: int. Likewise of the tags.
-        scheme: str. One of data.tag_schemes.SCHEMES: how tags spell entities.
-        check_transitions: bool. Whether a tag that the scheme forbids after
-            the one before it is an error.
-        labels: list of str. Tags in the order of the logits; if empty, all
-            tags of the scheme for the types in the training file.
+        classifier_dropout: float. On the input of the head.
+        loss: how rows and labels count.
     """
 
-    train_file: str = "train.txt"
-    dev_file: str = "dev.txt"
-    test_file: str = "test.txt"
-    word_column: int = 0
-    tag_column: int = -1
-    scheme: str = tag_schemes.BIO
-    check_transitions: bool = True
-    labels: list[str] = dataclasses.field(default_factory=list)
+    classifier_dropout: float = 0.1
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
 
 
 @dataclasses.dataclass
-class MultipleChoiceTaskConfig(FineTuningTaskConfig):
-    """Fine-tuning on multiple choice, in SWAG's layout and file names."""
+class FolderTaskConfig(LabelTaskConfig):
+    """Fine-tuning on files of one folder.
 
-    train_file: str = "train.csv"
-    dev_file: str = "val.csv"
-    test_file: str = "test.csv"
+    Attributes:
+        data_dir: str. Folder of the files below.
+        train_file: str. Name of the file in data_dir, as those below.
+        dev_file: str.
+        test_file: str.
+    """
 
-
-def tagging() -> config_definitions.ExperimentConfig:
-    """Defaults of run_tagger."""
-    return _experiment(TaggingTaskConfig())
-
-
-def multiple_choice() -> config_definitions.ExperimentConfig:
-    """Defaults of run_multiple_choice."""
-    return _experiment(MultipleChoiceTaskConfig())
+    data_dir: str = ""
+    train_file: str = ""
+    dev_file: str = ""
+    test_file: str = ""
 
 
-def _experiment(task):
+def experiment(
+    task: FineTuningTaskConfig,
+) -> config_definitions.ExperimentConfig:
+    """Returns the defaults of fine-tuning: the published recipe."""
     return config_definitions.ExperimentConfig(
         runtime=runtime.RuntimeConfig(distribution_strategy="one_device"),
         task=task,
@@ -121,6 +131,8 @@ def _experiment(task):
             steps_per_loop=100,
             checkpoint_interval=1000,
             validation_steps=-1,
-            optimizer_config=optimization_config.adamw(5e-5, 5e-9, 0),
+            optimizer_config=optimization_config.adamw(
+                5e-5, 5e-9, warmup_steps=0
+            ),
         ),
     )

@@ -1,9 +1,9 @@
-"""The course of every run that fine-tunes a head on files of data_dir."""
+"""The course of every run that fine-tunes a head on labelled data."""
 
-import filecmp
+import abc
+import functools
 import os
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import tf_keras
 from official.core import config_definitions
@@ -11,74 +11,183 @@ from official.core import config_definitions
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf import runtime
-from mobilebert_tf import tokenization
+from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.evaluation import evaluation_set
+from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.experiments import experiment_builder
-from mobilebert_tf.experiments import fine_tuning_config
 from mobilebert_tf.experiments import optimization_config
+from mobilebert_tf.fine_tuning import model_selection
+from mobilebert_tf.fine_tuning import starting_models
 from mobilebert_tf.modeling import config as config_lib
-from mobilebert_tf.tasks import fine_tuning as tasks
-from mobilebert_tf.tasks import networks
+from mobilebert_tf.tasks import fine_tuning
+from mobilebert_tf.training import training_log
 from mobilebert_tf.training import training_loop
 
 TRAIN = "train"
 DEV = "dev"
 TEST = "test"
 
+VALIDATION_LOSS = "validation_loss"
+
 _STAGE = "fine_tuning"
 
 
-class Start(NamedTuple):
-    """What a run starts from.
-
-    Attributes:
-        network: MobileBertConfig.
-        tokenizer: with the vocabulary of vocab_file.
-        encoder: pre-trained, or None for random weights.
-        lower_case: bool. Whether the tokenizer lower-cases.
-        vocab_file: str.
-    """
-
-    network: config_lib.MobileBertConfig
-    tokenizer: tokenization.WordPieceTokenizer
-    encoder: tf_keras.Model | None
-    lower_case: bool
-    vocab_file: str
-
-
-class Steps(NamedTuple):
-    """What a kind of task does with its files.
-
-    Attributes:
-        check: (split) reads a split, for its mistakes to show.
-        train: (output_dir, evaluate) trains and returns the dev metrics.
-        evaluate: () returns the dev metrics of the trained model.
-        predict: (output_dir, split) writes predictions.
-    """
-
-    check: Callable[[str], None]
-    train: Callable[[str, bool], dict[str, float]]
-    evaluate: Callable[[], dict[str, float]]
-    predict: Callable[[str, str], None]
-
-
-def run(
-    params: config_definitions.ExperimentConfig,
-    model_dir: str,
-    do_train: bool,
-    do_eval: bool,
-    predict_split: str,
-    steps: Steps,
-) -> dict[str, float]:
-    """Fine-tunes (or continues), evaluates on dev, predicts.
+class Kind(abc.ABC):
+    """What is special to a kind of task; an object is one task of it.
 
     Args:
         params: the experiment.
+
+    Attributes:
+        params: as above.
+        config: params.task.
+        head: one of model_directory.HEADS.
+    """
+
+    head: str
+
+    def __init__(self, params: config_definitions.ExperimentConfig):
+        self.params = params
+        self.config = params.task
+
+    def check(self, do_eval: bool) -> None:
+        """Raises ValueError for fields that mean nothing.
+
+        Args:
+            do_eval: bool. Whether there are evaluations.
+        """
+        config = self.config
+        for name in ("train_data", "validation_data"):
+            size = getattr(config, name).global_batch_size
+            if size < 1:
+                raise ValueError(
+                    f"task.{name}.global_batch_size: expected at least 1, got "
+                    f"{size}"
+                )
+        patience = config.early_stopping_patience
+        if patience < 0 or (patience and not do_eval):
+            raise ValueError(
+                f"task.early_stopping_patience: got {patience}, expected 0, "
+                "or more with --do_eval"
+            )
+        validation_steps = self.params.trainer.validation_steps
+        if validation_steps != -1:
+            raise ValueError(
+                f"trainer.validation_steps: got {validation_steps}, expected "
+                "-1: the metrics are of whole sets"
+            )
+
+    @abc.abstractmethod
+    def check_split(self, split: str) -> None:
+        """Reads a file to predict on, for its mistakes to show."""
+
+    @abc.abstractmethod
+    def check_model(
+        self, network: config_lib.MobileBertConfig, labels: Sequence[str]
+    ) -> None:
+        """Raises ValueError for fields that do not fit the model."""
+
+    @abc.abstractmethod
+    def training_labels(self) -> tuple[str, ...]:
+        """Reads the training file; returns its labels, () without."""
+
+    @abc.abstractmethod
+    def training_rows(
+        self, reader: starting_models.Reader, output_dir: str
+    ) -> rows_lib.Rows:
+        """Returns the rows to train on, with targets.
+
+        Args:
+            reader: what features are made with.
+            output_dir: of the run, for caches.
+        """
+
+    @abc.abstractmethod
+    def num_examples(self) -> int:
+        """Returns the number of examples of an epoch, once they are read."""
+
+    @abc.abstractmethod
+    def training_file(self) -> str:
+        """Returns where the training data are, for messages."""
+
+    @abc.abstractmethod
+    def evaluation_sets(
+        self, reader: starting_models.Reader, output_dir: str
+    ) -> list[evaluation_set.EvaluationSet]:
+        """Returns the sets to evaluate on, that which selects first.
+
+        Args:
+            reader: what features are made with.
+            output_dir: of the run, for caches.
+        """
+
+    @abc.abstractmethod
+    def metric_names(self) -> Sequence[str]:
+        """Returns the metrics that can select a model, the default first."""
+
+    @abc.abstractmethod
+    def make_task(
+        self,
+        network: config_lib.MobileBertConfig,
+        labels: Sequence[str],
+        train_rows: rows_lib.Rows,
+        **kwargs,
+    ) -> fine_tuning.FineTuningTask:
+        """Returns the Model Garden task; kwargs are FineTuningTask's."""
+
+    @abc.abstractmethod
+    def predict(
+        self, trained: starting_models.Trained, output_dir: str, split: str
+    ) -> None:
+        """Writes predictions to the folder of the run."""
+
+    def info_fields(self) -> dict[str, str]:
+        """Returns what ModelInfo records of the task, by field."""
+        return {}
+
+    def for_model(self, info: model_directory.ModelInfo) -> None:
+        """Takes over what a trained model says of its use.
+
+        Raises:
+            ValueError: if the task does not fit the model.
+        """
+        self.config = self.config.replace(max_seq_length=info.max_seq_length)
+
+    def predict_outputs(
+        self,
+        trained: starting_models.Trained,
+        rows: rows_lib.Rows,
+        output_names: Sequence[str] = ("logits",),
+    ) -> dict[str, object]:
+        """Returns a model's outputs on some rows; see prediction.predict."""
+        return prediction.predict(
+            trained.model,
+            rows,
+            output_names,
+            self.config.validation_data.global_batch_size,
+        )
+
+
+def run(
+    kind: Kind,
+    model_dir: str,
+    do_train: bool,
+    do_eval: bool,
+    predict_split: str = "",
+) -> dict[str, float]:
+    """Fine-tunes (or continues), evaluates on dev, predicts.
+
+    With do_eval the best model of a run is kept in model_dir/best; it is what
+    is evaluated without training, and what predicts.
+
+    Args:
+        kind: of the task.
         model_dir: folder of checkpoints, logs and configuration.
         do_train: bool. Train on the train file.
-        do_eval: bool. Evaluate on the dev file.
+        do_eval: bool. Evaluate on the dev file; see model_selection for what
+            is written.
         predict_split: DEV, TEST, or "" for none.
-        steps: of the task.
 
     Returns:
         The dev metrics; empty without do_eval.
@@ -86,28 +195,192 @@ def run(
     Raises:
         ValueError: for wrong input, in one line.
     """
-    if not (do_train or do_eval or predict_split):
-        raise ValueError(
-            "nothing to do: give --do_train, --do_eval or --do_predict"
-        )
-    strategy = runtime.set_up(params.runtime)
+    check_actions(do_train, do_eval, bool(predict_split))
+    kind.check(do_eval)
+    strategy = runtime.set_up(kind.params.runtime)
     if do_train and predict_split:
         # A missing file should not show after hours of training.
-        steps.check(predict_split)
+        kind.check_split(predict_split)
     metrics = {}
     with runtime.output_directory(strategy, model_dir) as output_dir:
-        with strategy.scope():
-            if do_train:
-                metrics = steps.train(output_dir, do_eval)
-            elif do_eval:
-                metrics = steps.evaluate()
-        if predict_split:
-            steps.predict(output_dir, predict_split)
+        if do_train:
+            metrics = train(kind, model_dir, output_dir, do_eval, strategy)
+        if predict_split or (do_eval and not do_train):
+            trained = starting_models.load_trained(
+                kind.config, model_dir, kind.head
+            )
+            kind.for_model(trained.info)
+            if do_eval and not do_train:
+                metrics = _evaluate(kind, trained, output_dir, strategy)
+            if predict_split:
+                kind.predict(trained, output_dir, predict_split)
     return metrics
 
 
-def path(config: fine_tuning_config.FineTuningTaskConfig, split: str) -> str:
-    """Returns the file of a split.
+def check_actions(*actions: bool) -> None:
+    """Raises ValueError if there is nothing to do."""
+    if not any(actions):
+        raise ValueError(
+            "nothing to do: give --do_train, --do_eval or --do_predict"
+        )
+
+
+def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
+    """Writes what the model is, and trains it.
+
+    Args:
+        kind: of the task; trainer.train_steps is filled in.
+        model_dir: folder of checkpoints, logs and configuration.
+        output_dir: what runtime.output_directory made of it.
+        evaluate: bool. Evaluate on the dev file.
+        strategy: what runtime.set_up returned.
+
+    Returns:
+        The dev metrics; empty without `evaluate`.
+
+    Raises:
+        ValueError: for wrong input, less than a batch of examples, or if
+            `model_dir` holds another model or run.
+    """
+    config, params = kind.config, kind.params
+    labels = kind.training_labels()
+    metric = selection_metric(kind)
+    begin = starting_models.start(config, kind.head)
+    kind.check_model(begin.network, labels)
+    reader = begin.reader(labels)
+    # Before features are cached there: the folder may be another model's.
+    experiment_builder.check_continues(params, model_dir)
+    train_rows = kind.training_rows(reader, output_dir)
+    sets = kind.evaluation_sets(reader, output_dir) if evaluate else ()
+    steps = _fill_in_steps(kind)
+    optimizer_config = optimization_config.complete(
+        params.trainer.optimizer_config,
+        steps,
+        warmup_steps=int(steps * config.warmup_proportion),
+    )
+    tf_keras.utils.set_random_seed(config.seed)
+    experiment_builder.check_continues(params, model_dir)
+    info = model_directory.ModelInfo(
+        head=kind.head,
+        max_seq_length=config.max_seq_length,
+        lower_case=begin.lower_case,
+        labels=labels,
+        **kind.info_fields(),
+    )
+
+    def write_model(folder):
+        model_directory.write(folder, begin.network, info, begin.vocab_file)
+
+    write_model(output_dir)
+    experiment_builder.write_params(params, output_dir)
+    record = model_selection.EvaluationRecord(
+        output_dir, labels, metric, write_model if config.keep_best else None
+    )
+    has_stalled = functools.partial(
+        model_selection.has_stalled,
+        metric=metric,
+        patience=config.early_stopping_patience,
+    )
+    with strategy.scope():
+        return training_loop.run_stages(
+            params,
+            [schedule.Stage(_STAGE, 0, steps)],
+            lambda stage, start_step: kind.make_task(
+                begin.network,
+                labels,
+                train_rows,
+                evaluation_sets=sets,
+                start_step=start_step,
+                encoder=begin.encoder,
+                head=begin.head_for(labels),
+                on_evaluation=record,
+            ),
+            lambda stage: optimizer_config,
+            model_dir,
+            evaluate,
+            has_stalled if config.early_stopping_patience else None,
+        )
+
+
+def evaluate_outputs(
+    kind: Kind,
+    trained: starting_models.Trained,
+    sets: Sequence[evaluation_set.EvaluationSet],
+) -> list[evaluation_set.Evaluated]:
+    """Runs a trained model on sets, and scores it."""
+    evaluated = []
+    for each in sets:
+        outputs = kind.predict_outputs(trained, each, each.output_names)
+        evaluated.append(
+            evaluation_set.Evaluated(each, outputs, each.measure(outputs))
+        )
+    return evaluated
+
+
+def log_validation(
+    trained: starting_models.Trained,
+    metrics: dict[str, float],
+    model_dir: str,
+    strategy,
+) -> None:
+    """Writes metrics to the log of the folder that the model is from."""
+    folder = trained.folder or model_dir
+    with runtime.output_directory(strategy, folder) as log_dir:
+        training_log.write_validation(
+            log_dir, _STAGE, step_of(trained), metrics
+        )
+
+
+def step_of(trained: starting_models.Trained) -> int:
+    """Returns the global step of a trained model, 0 if it has none."""
+    return training_loop.saved_step(trained.folder) if trained.folder else 0
+
+
+def selection_metric(kind: Kind) -> str:
+    """Returns the metric that selects the best model.
+
+    Raises:
+        ValueError: for one that the task does not have.
+    """
+    known = kind.metric_names()
+    metric = kind.config.selection_metric or known[0]
+    if metric not in known:
+        raise ValueError(
+            f"task.selection_metric: expected one of {', '.join(known)}, got "
+            f"{metric!r}"
+        )
+    return metric
+
+
+def _evaluate(kind, trained, output_dir, strategy):
+    sets = kind.evaluation_sets(trained.reader(), output_dir)
+    evaluated = evaluate_outputs(kind, trained, sets)
+    metrics = evaluation_set.joint_metrics(evaluated)
+    record = model_selection.EvaluationRecord(
+        output_dir, trained.info.labels, selection_metric(kind)
+    )
+    record(trained.model, step_of(trained), metrics, evaluated)
+    log_validation(trained, metrics, output_dir, strategy)
+    return metrics
+
+
+def _fill_in_steps(kind):
+    """Returns trainer.train_steps, by the number of epochs if it is 0."""
+    config, trainer = kind.config, kind.params.trainer
+    batch_size = config.train_data.global_batch_size
+    count = kind.num_examples()
+    if count < batch_size:
+        raise ValueError(
+            f"{kind.training_file()}: {count} examples are fewer than a batch "
+            f"of {batch_size}"
+        )
+    if not trainer.train_steps:
+        trainer.train_steps = int(count / batch_size * config.num_train_epochs)
+    return trainer.train_steps
+
+
+def split_file(config, split: str) -> str:
+    """Returns the file of a split of a FolderTaskConfig.
 
     Raises:
         ValueError: if the folder or the file is missing.
@@ -121,168 +394,3 @@ def path(config: fine_tuning_config.FineTuningTaskConfig, split: str) -> str:
             f"{config.data_dir}"
         )
     return found
-
-
-def start(config: fine_tuning_config.FineTuningTaskConfig) -> Start:
-    """Loads the pre-trained model, or makes a network to start at random.
-
-    Raises:
-        ValueError: if a file is missing or wrong, if `config.model` names
-            another network or vocabulary than the pre-trained model has, or
-            if the network is too short for the sequences.
-    """
-    if config.init_checkpoint:
-        begin = _pretrained(config.init_checkpoint, config.model)
-    else:
-        begin = Start(
-            networks.build(config.model),
-            networks.tokenizer(config.model),
-            None,
-            config.model.lower_case,
-            config.model.vocab_file,
-        )
-    begin.network.check_sequence_length(
-        config.max_seq_length, "task.max_seq_length"
-    )
-    return begin
-
-
-def train(
-    params: config_definitions.ExperimentConfig,
-    model_dir: str,
-    output_dir: str,
-    begin: Start,
-    head: str,
-    labels: tuple[str, ...],
-    num_examples: int,
-    make_task: Callable[[int], tasks.FineTuningTask],
-    evaluate: bool,
-) -> dict[str, float]:
-    """Writes what the model is, and trains.
-
-    Args:
-        params: the experiment; trainer.train_steps is filled in.
-        model_dir: folder of checkpoints, logs and configuration.
-        output_dir: what runtime.output_directory made of it.
-        begin: of `start`.
-        head: one of model_directory.HEADS.
-        labels: names of the labels, for heads that have them.
-        num_examples: int. Examples of an epoch.
-        make_task: batches to pass over to the task.
-        evaluate: bool. Evaluate on the dev file.
-
-    Returns:
-        The dev metrics; empty without `evaluate`.
-
-    Raises:
-        ValueError: for less than a batch of examples, or if `model_dir` holds
-            another model or run.
-    """
-    config = params.task
-    batch_size = config.train_data.global_batch_size
-    if batch_size < 1:
-        raise ValueError(
-            "task.train_data.global_batch_size: expected at least 1, got "
-            f"{batch_size}"
-        )
-    if num_examples < batch_size:
-        raise ValueError(
-            f"{path(config, TRAIN)}: {num_examples} examples are fewer than a "
-            f"batch of {batch_size}"
-        )
-    if not params.trainer.train_steps:
-        params.trainer.train_steps = int(
-            num_examples / batch_size * config.num_train_epochs
-        )
-    steps = params.trainer.train_steps
-    optimizer_config = optimization_config.complete(
-        params.trainer.optimizer_config,
-        steps,
-        warmup_steps=int(steps * config.warmup_proportion),
-    )
-    tf_keras.utils.set_random_seed(config.seed)
-    experiment_builder.check_continues(params, model_dir)
-    info = model_directory.ModelInfo(
-        head=head,
-        max_seq_length=config.max_seq_length,
-        lower_case=begin.lower_case,
-        labels=labels,
-        data_dir=os.path.abspath(config.data_dir),
-    )
-    model_directory.write(output_dir, begin.network, info, begin.vocab_file)
-    experiment_builder.write_params(params, output_dir)
-    return training_loop.run_stages(
-        params,
-        [schedule.Stage(_STAGE, 0, steps)],
-        lambda stage, start_step: make_task(start_step),
-        lambda stage: optimizer_config,
-        model_dir,
-        evaluate,
-    )
-
-
-def load(model_dir: str, head: str) -> model_directory.TrainedModel:
-    """Loads a fine-tuned model.
-
-    Raises:
-        ValueError: if `model_dir` holds a model with another head.
-    """
-    info = model_directory.read_info(model_dir)
-    if info.head != head:
-        raise ValueError(
-            f"{model_dir}: expected a model with head {head}, got {info.head}"
-        )
-    return model_directory.load(model_dir)
-
-
-def with_model_info(
-    config: fine_tuning_config.FineTuningTaskConfig,
-    info: model_directory.ModelInfo,
-) -> fine_tuning_config.FineTuningTaskConfig:
-    """Returns `config` for using a trained model."""
-    return config.replace(
-        data_dir=config.data_dir or info.data_dir,
-        max_seq_length=info.max_seq_length,
-        # A checkpoint may lack the random state of dropout.
-        classifier_dropout=0.0,
-    )
-
-
-def evaluate(
-    params: config_definitions.ExperimentConfig,
-    task: tasks.FineTuningTask,
-    model_dir: str,
-) -> dict[str, float]:
-    """Evaluates the newest checkpoint of `model_dir`."""
-    stage = schedule.Stage(_STAGE, 0, 0)
-    return training_loop.evaluate_model(params, task, stage, model_dir)
-
-
-def _pretrained(folder, given):
-    """Loads where to start from; `given` flags may repeat what it holds."""
-    files.require_directory(folder, "init_checkpoint")
-    trained = model_directory.load(folder)
-    if given.bert_config_file:
-        stated = config_lib.MobileBertConfig.from_json_file(
-            given.bert_config_file
-        )
-        for field, value in stated.to_dict().items():
-            if getattr(trained.config, field) != value:
-                raise ValueError(
-                    f"{given.bert_config_file}: {field} is {value}, but "
-                    f"{getattr(trained.config, field)} in {folder}"
-                )
-    vocab_file = os.path.join(folder, model_directory.VOCAB_FILE)
-    if given.vocab_file:
-        files.require_file(given.vocab_file, "vocab_file")
-        if not filecmp.cmp(given.vocab_file, vocab_file, shallow=False):
-            raise ValueError(
-                f"--vocab_file={given.vocab_file} differs from {vocab_file}"
-            )
-    return Start(
-        networks.with_dropout(trained.config, given),
-        trained.tokenizer,
-        trained.model.encoder,
-        trained.info.lower_case,
-        vocab_file,
-    )

@@ -1,39 +1,36 @@
-"""Flags that the binaries of fine-tuning on files of a folder share."""
+"""Flags that the binaries of fine-tuning share."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 from absl import flags
 from official.core import config_definitions
 
+from mobilebert_tf.experiments import experiment_builder
 from mobilebert_tf.experiments import experiment_flags
+from mobilebert_tf.fine_tuning import starting_models
+
+_Field = experiment_flags.Field
 
 COMMON = {
     **experiment_flags.COMMON,
-    "data_dir": experiment_flags.Field(
-        str, "task.data_dir", "Folder of the task's files."
-    ),
-    "train_file": experiment_flags.Field(
-        str, "task.train_file", "Its name in data_dir."
-    ),
-    "dev_file": experiment_flags.Field(
-        str, "task.dev_file", "Its name in data_dir."
-    ),
-    "test_file": experiment_flags.Field(
-        str, "task.test_file", "Its name in data_dir."
-    ),
-    "max_seq_length": experiment_flags.Field(
-        int, "task.max_seq_length", "Tokens per sequence."
-    ),
-    "num_train_epochs": experiment_flags.Field(
-        float, "task.num_train_epochs", "Epochs."
-    ),
-    "num_train_steps": experiment_flags.Field(
+    "max_seq_length": _Field(int, "task.max_seq_length", "Tokens per row."),
+    "num_train_epochs": _Field(float, "task.num_train_epochs", "Epochs."),
+    "num_train_steps": _Field(
         int, "trainer.train_steps", "Steps; 0: by epochs."
     ),
-    "warmup_proportion": experiment_flags.Field(
+    "warmup_proportion": _Field(
         float, "task.warmup_proportion", "Warm-up share."
     ),
+}
+# Of a FolderTaskConfig.
+FOLDER = {
+    **COMMON,
+    "data_dir": _Field(str, "task.data_dir", "Folder of the task's files."),
+    "train_file": _Field(str, "task.train_file", "Its name in data_dir."),
+    "dev_file": _Field(str, "task.dev_file", "Its name in data_dir."),
+    "test_file": _Field(str, "task.test_file", "Its name in data_dir."),
 }
 
 
@@ -42,14 +39,14 @@ def define(
     flag_values: flags.FlagValues = flags.FLAGS,
 ) -> None:
     """Defines the flags of `table` and what to do with the files."""
-    flags.DEFINE_bool("do_train", False, "Train on train_file.", flag_values)
-    flags.DEFINE_bool("do_eval", False, "Evaluate on dev_file.", flag_values)
+    flags.DEFINE_bool("do_train", False, "Train.", flag_values)
+    flags.DEFINE_bool("do_eval", False, "Evaluate on the dev set.", flag_values)
     flags.DEFINE_bool("do_predict", False, "Write predictions.", flag_values)
     flags.DEFINE_enum(
         "predict_split",
         "test",
         ["dev", "test"],
-        "File of --do_predict.",
+        "Split of --do_predict.",
         flag_values,
     )
     experiment_flags.define_common(flag_values)
@@ -59,15 +56,25 @@ def define(
 def run(
     task_run: Callable,
     defaults: config_definitions.ExperimentConfig,
+    head: str,
     table: Mapping[str, experiment_flags.Field],
+    sources: Sequence[str] = (),
     flag_values: flags.FlagValues = flags.FLAGS,
 ) -> None:
     """Calls `task_run` with the experiment and actions of the parsed flags.
 
+    Args:
+        task_run: `run` of a module of tasks.
+        defaults: of the experiment.
+        head: of the task's models.
+        table: of `define`.
+        sources: see `build`.
+        flag_values: parsed.
+
     Raises:
         ValueError: for wrong flags or input, in one line.
     """
-    params = experiment_flags.build_experiment(defaults, table, flag_values)
+    params = build(defaults, head, table, ["data_dir"], sources, flag_values)
     do_predict = flag_values["do_predict"].value
     task_run(
         params,
@@ -76,3 +83,46 @@ def run(
         do_eval=flag_values["do_eval"].value,
         predict_split=flag_values["predict_split"].value if do_predict else "",
     )
+
+
+def build(
+    defaults: config_definitions.ExperimentConfig,
+    head: str,
+    table: Mapping[str, experiment_flags.Field],
+    forgotten: Sequence[str] = (),
+    sources: Sequence[str] = (),
+    flag_values: flags.FlagValues = flags.FLAGS,
+) -> config_definitions.ExperimentConfig:
+    """Returns the experiment that the command line describes.
+
+    Without --do_train the defaults are what the run in --model_dir has
+    recorded.
+
+    Args:
+        defaults: of the experiment.
+        head: of the task's models.
+        table: of `define`.
+        forgotten: flags of whose fields no record counts; model_info.json
+            has what they stand for.
+        sources: flags that say what is read. Where one of them is given,
+            nothing that is recorded of them counts.
+        flag_values: parsed.
+
+    Raises:
+        ValueError: see experiment_flags.build_experiment; also for a model of
+            another kind.
+    """
+    model_dir = flag_values["model_dir"].value
+    if (
+        not flag_values["do_train"].value
+        and model_dir
+        and starting_models.is_model(model_dir)
+    ):
+        starting_models.check_head(model_dir, head)
+        if any(flag_values[name].value is not None for name in sources):
+            forgotten = [*forgotten, *sources]
+        recorded = experiment_builder.with_recorded_task(defaults, model_dir)
+        defaults = experiment_flags.with_fields_of(
+            recorded, defaults, [table[name].key for name in forgotten]
+        )
+    return experiment_flags.build_experiment(defaults, table, flag_values)

@@ -20,6 +20,7 @@ import tf_keras
 from absl import logging
 
 from mobilebert_tf import files
+from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import metrics as metrics_lib
 from mobilebert_tf.training import run_checkpoints
 
@@ -57,31 +58,25 @@ class EvaluationRecord:
         model: tf_keras.Model,
         step: int,
         metrics: Mapping[str, float],
-        counts: Mapping[str, Mapping[str, object]],
+        evaluated: Sequence[evaluation_set.Evaluated],
     ) -> None:
         """Records an evaluation.
 
         Args:
             model: as evaluated.
             step: global step.
-            metrics: name to value; those of another set than the first as
-                "set/name".
-            counts: name of the set to values for JSON, the first set first.
+            metrics: name to value, of all sets.
+            evaluated: the sets, that of the metric which selects first.
         """
-        names = list(counts)
-        reports = {}
-        for index, name in enumerate(names):
-            prefix = f"{name}/" if index else ""
-            reports[name] = {
+        reports = {
+            each.set.name: {
                 "step": step,
-                "metrics": {
-                    key.removeprefix(prefix): value
-                    for key, value in metrics.items()
-                    if (key.startswith(prefix) if index else "/" not in key)
-                },
+                "metrics": each.measurement.metrics,
                 **({"labels": self._labels} if self._labels else {}),
-                **counts[name],
+                **each.measurement.counts,
             }
+            for each in evaluated
+        }
         _write(reports, self._output_dir)
         if self._write_model is not None:
             self._keep_if_best(model, step, metrics[self._metric], reports)

@@ -1,6 +1,7 @@
 """Runs fine-tuning, evaluation and prediction on multiple choice."""
 
 import os
+from collections.abc import Sequence
 
 from absl import logging
 from official.core import config_definitions
@@ -8,9 +9,13 @@ from official.core import config_definitions
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf.data import multiple_choice as data
+from mobilebert_tf.data import rows as rows_lib
+from mobilebert_tf.evaluation import classification_set
+from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.fine_tuning import course
-from mobilebert_tf.tasks import fine_tuning as fine_tuning_tasks
+from mobilebert_tf.fine_tuning import starting_models
+from mobilebert_tf.tasks import fine_tuning
 from mobilebert_tf.tasks import multiple_choice as tasks
 
 
@@ -21,16 +26,17 @@ def run(
     do_eval: bool,
     predict_split: str = "",
 ) -> dict[str, float]:
-    """Fine-tunes (or continues), evaluates on dev, predicts.
+    """Fine-tunes (or continues), evaluates on dev, predicts; see course.run.
+
+    Predictions go to model_dir/predictions_SPLIT.tsv: index, choice, and then
+    the probability of each choice.
 
     Args:
-        params: fine_tuning_experiments.multiple_choice() with overrides.
+        params: multiple_choice_config.multiple_choice() with overrides.
         model_dir: folder of checkpoints, logs and configuration.
         do_train: bool. Train on the train file.
         do_eval: bool. Evaluate on the dev file.
-        predict_split: "dev", "test", or "" for none. Predictions go to
-            model_dir/predictions_SPLIT.tsv: index, choice, and then the
-            probability of each choice.
+        predict_split: "dev", "test", or "" for none.
 
     Returns:
         The dev metrics; empty without do_eval.
@@ -38,97 +44,107 @@ def run(
     Raises:
         ValueError: for wrong input, in one line.
     """
-    config = params.task
     return course.run(
-        params,
-        model_dir,
-        do_train,
-        do_eval,
-        predict_split,
-        course.Steps(
-            check=lambda split: data.read_examples(
-                course.path(config, split), has_labels=False
-            ),
-            train=lambda output_dir, evaluate: _train(
-                params, model_dir, output_dir, evaluate
-            ),
-            evaluate=lambda: _evaluate(params, model_dir),
-            predict=lambda output_dir, split: _predict(
-                config, model_dir, output_dir, split
-            ),
-        ),
+        MultipleChoice(params), model_dir, do_train, do_eval, predict_split
     )
 
 
-def load_model(model_dir: str) -> model_directory.TrainedModel:
-    """Loads a model fine-tuned on multiple choice.
+class MultipleChoice(course.Kind):
+    """Multiple choice in SWAG's layout."""
 
-    Raises:
-        ValueError: if `model_dir` holds another kind of model.
-    """
-    return course.load(model_dir, model_directory.MULTIPLE_CHOICE)
+    head = model_directory.MULTIPLE_CHOICE
 
+    def __init__(self, params: config_definitions.ExperimentConfig):
+        super().__init__(params)
+        self._train_examples = None
 
-def _train(params, model_dir, output_dir, evaluate):
-    config = params.task
-    begin = course.start(config)
-    train = _features(config, course.TRAIN, begin.tokenizer)
-    dev = None
-    if evaluate:
-        dev = _features(config, course.DEV, begin.tokenizer)
-    return course.train(
-        params,
-        model_dir,
-        output_dir,
-        begin,
-        model_directory.MULTIPLE_CHOICE,
-        (),
-        len(train["label_ids"]),
-        lambda start_step: tasks.MultipleChoiceTask(
-            config, begin.network, train, dev, start_step, begin.encoder
-        ),
-        evaluate,
-    )
+    def check_split(self, split: str) -> None:
+        data.read_examples(self._path(split), has_labels=False)
 
+    def check_model(self, network, labels: Sequence[str]) -> None:
+        del labels
+        fine_tuning.check_frozen_blocks(self.config, network)
+        tasks.check_loss(self.config.loss)
 
-def _evaluate(params, model_dir):
-    trained = load_model(model_dir)
-    config = course.with_model_info(params.task, trained.info)
-    task = tasks.MultipleChoiceTask(
-        config,
-        model_directory.without_dropout(trained.config),
-        train_features=None,
-        validation_features=_features(config, course.DEV, trained.tokenizer),
-    )
-    return course.evaluate(params, task, model_dir)
+    def training_labels(self) -> tuple[str, ...]:
+        self._train_examples = self._read(course.TRAIN)
+        return ()
 
+    def training_rows(
+        self, reader: starting_models.Reader, output_dir: str
+    ) -> rows_lib.ArrayRows:
+        del output_dir
+        return rows_lib.ArrayRows(self._features(self._train_examples, reader))
 
-def _predict(config, model_dir, output_dir, split):
-    trained = load_model(model_dir)
-    config = course.with_model_info(config, trained.info)
-    features = _features(config, split, trained.tokenizer, has_labels=False)
-    probabilities = prediction.predict_probabilities(
-        trained.model,
-        fine_tuning_tasks.encoder_inputs(features),
-        config.validation_data.global_batch_size,
-    )
-    choices = [str(index) for index in range(probabilities.shape[1])]
-    rows = ["\t".join(["index", "choice", *choices])]
-    for index, row in enumerate(probabilities):
-        fields = [index, row.argmax(), *(f"{p:.6f}" for p in row)]
-        rows.append("\t".join(map(str, fields)))
-    path = os.path.join(output_dir, f"predictions_{split}.tsv")
-    files.write_text(path, "\n".join(rows) + "\n")
-    logging.info("wrote %d predictions to %s", len(probabilities), path)
+    def num_examples(self) -> int:
+        return len(self._train_examples)
 
+    def training_file(self) -> str:
+        return self._path(course.TRAIN)
 
-def _features(config, split, tokenizer, has_labels=True):
-    path = course.path(config, split)
-    examples = data.read_examples(path, has_labels)
-    logging.info(
-        "%s: %d examples of %d choices",
-        path,
-        len(examples),
-        len(examples[0].choices),
-    )
-    return data.features(examples, tokenizer, config.max_seq_length)
+    def evaluation_sets(
+        self, reader: starting_models.Reader, output_dir: str
+    ) -> list[evaluation_set.EvaluationSet]:
+        del output_dir
+        examples = self._read(course.DEV)
+        texts = [" | ".join((each.context, *each.choices)) for each in examples]
+        features = self._features(examples, reader)
+        return [
+            classification_set.MultipleChoiceSet(course.DEV, features, texts)
+        ]
+
+    def metric_names(self) -> Sequence[str]:
+        return "accuracy", course.VALIDATION_LOSS
+
+    def make_task(self, network, labels, train_rows, **kwargs):
+        del labels
+        return tasks.MultipleChoiceTask(
+            self.config, network, train_rows, **kwargs
+        )
+
+    def info_fields(self) -> dict[str, str]:
+        return {"data_dir": os.path.abspath(self.config.data_dir)}
+
+    def for_model(self, info: model_directory.ModelInfo) -> None:
+        super().for_model(info)
+        self.config = self.config.replace(
+            data_dir=self.config.data_dir or info.data_dir
+        )
+
+    def predict(
+        self, trained: starting_models.Trained, output_dir: str, split: str
+    ) -> None:
+        examples = self._read(split, has_labels=False)
+        features = self._features(examples, trained.reader())
+        probabilities = prediction.probabilities(
+            self.predict_outputs(trained, rows_lib.ArrayRows(features))[
+                "logits"
+            ]
+        )
+        choices = [str(index) for index in range(probabilities.shape[1])]
+        rows = ["\t".join(["index", "choice", *choices])]
+        for index, row in enumerate(probabilities):
+            fields = [index, row.argmax(), *(f"{p:.6f}" for p in row)]
+            rows.append("\t".join(map(str, fields)))
+        path = os.path.join(output_dir, f"predictions_{split}.tsv")
+        files.write_text(path, "\n".join(rows) + "\n")
+        logging.info("wrote %d predictions to %s", len(probabilities), path)
+
+    def _path(self, split):
+        return course.split_file(self.config, split)
+
+    def _read(self, split, has_labels=True):
+        path = self._path(split)
+        examples = data.read_examples(path, has_labels)
+        logging.info(
+            "%s: %d examples of %d choices",
+            path,
+            len(examples),
+            len(examples[0].choices),
+        )
+        return examples
+
+    def _features(self, examples, reader):
+        return data.features(
+            examples, reader.make_tokenizer(), self.config.max_seq_length
+        )

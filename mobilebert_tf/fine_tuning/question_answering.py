@@ -10,48 +10,34 @@ model_dir/
   features/                windows of the files read, see feature_cache
 """
 
-import functools
 import json
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import tf_keras
 from absl import logging
 from official.core import config_definitions
 
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf import runtime
-from mobilebert_tf.distillation import schedule
+from mobilebert_tf.data import squad_rows
+from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import span_decoding
-from mobilebert_tf.evaluation import span_prediction
-from mobilebert_tf.experiments import experiment_builder
-from mobilebert_tf.experiments import optimization_config
+from mobilebert_tf.evaluation import span_set
+from mobilebert_tf.fine_tuning import course
 from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.fine_tuning import question_answering_data as data_lib
-from mobilebert_tf.fine_tuning import question_answering_models as models
+from mobilebert_tf.fine_tuning import starting_models
+from mobilebert_tf.tasks import fine_tuning
 from mobilebert_tf.tasks import question_answering as tasks
-from mobilebert_tf.training import training_log
-from mobilebert_tf.training import training_loop
 
-_DEV = "dev"
 _PREDICTIONS = "predictions"
-_STAGE = "fine_tuning"
 # By which a model may be selected, in v1.1 and in v2.0.
 _METRICS = {
     False: ("f1", "exact_match"),
     True: ("f1", "exact", "best_f1", "best_exact"),
 }
 _TUNED_METRICS = ("exact", "f1")
-
-
-class _Answered(NamedTuple):
-    """Answers with the model that gave them, and its global step."""
-
-    predictions: Sequence[span_decoding.Prediction]
-    trained: models.Trained
-    step: int
 
 
 def run(
@@ -82,239 +68,225 @@ def run(
     Raises:
         ValueError: for wrong input, in one line.
     """
-    if not (do_train or do_eval or do_predict):
-        raise ValueError(
-            "nothing to do: give --do_train, --do_eval or --do_predict"
-        )
-    config = params.task
-    _check(config, do_eval)
+    course.check_actions(do_train, do_eval, do_predict)
+    kind = QuestionAnswering(params)
+    kind.check(do_eval)
     strategy = runtime.set_up(params.runtime)
-    examples = None
     if do_eval or do_predict:
         # A mistake in it should not show after hours of training.
-        examples = data_lib.read_evaluated(config, needs_answers=do_eval)
+        kind.read_evaluated(needs_answers=do_eval)
     metrics = {}
     with runtime.output_directory(strategy, model_dir) as output_dir:
         if do_train:
-            dev = examples if do_eval else None
-            metrics = _train(params, model_dir, output_dir, dev, strategy)
+            metrics = course.train(
+                kind, model_dir, output_dir, do_eval, strategy
+            )
         if do_predict or not do_train:
-            answered = _answer(config, model_dir, output_dir, examples)
-            if do_predict:
-                _write(config, answered.predictions, output_dir)
-            if data_lib.is_scorable(config, examples):
-                metrics = _score(config, examples, answered.predictions)
-                names = [_PREDICTIONS] if do_predict else []
-                if not do_train and do_eval:
-                    names.append(_DEV)
-                _record(config, answered, names, metrics, output_dir)
-                folder = answered.trained.folder or model_dir
-                with runtime.output_directory(strategy, folder) as log_dir:
-                    training_log.write_validation(
-                        log_dir, _STAGE, answered.step, metrics
-                    )
+            trained = starting_models.load_trained(
+                kind.config, model_dir, kind.head
+            )
+            kind.for_model(trained.info)
+            names = [_PREDICTIONS] if do_predict else []
+            if do_eval and not do_train:
+                names.append(course.DEV)
+            scores = _answer(kind, trained, output_dir, names)
+            if scores:
+                course.log_validation(trained, scores, model_dir, strategy)
+                metrics = scores
     return metrics
 
 
-def _train(params, model_dir, output_dir, dev_examples, strategy):
-    config = params.task
-    examples = data_lib.read_training(config)
-    steps = _fill_in_steps(params, len(examples))
-    optimizer_config = optimization_config.complete(
-        params.trainer.optimizer_config,
-        steps,
-        warmup_steps=int(steps * config.warmup_proportion),
-    )
-    start = models.start(config)
-    start.network.check_sequence_length(
-        config.max_seq_length, "--max_seq_length"
-    )
-    tf_keras.utils.set_random_seed(config.seed)
-    experiment_builder.check_continues(params, model_dir)
-    info = model_directory.ModelInfo(
-        head=model_directory.QUESTION_ANSWERING,
-        max_seq_length=config.max_seq_length,
-        lower_case=start.lower_case,
-    )
+class QuestionAnswering(course.Kind):
+    """Extractive question answering of files in SQuAD's layout."""
 
-    def write_model(folder):
-        model_directory.write(folder, start.network, info, start.vocab_file)
+    head = model_directory.QUESTION_ANSWERING
 
-    write_model(output_dir)
-    experiment_builder.write_params(params, output_dir)
-    reader = start.vocab_file, start.lower_case, output_dir
-    train = data_lib.with_windows(config, examples, *reader, is_training=True)
-    dev_features, score = None, None
-    if dev_examples is not None:
-        dev = data_lib.with_windows(
-            config, dev_examples, *reader, is_training=False
-        )
-        dev_features = dev.features
-        options = _decoding_options(
-            config, start.lower_case, config.decoding.null_score_diff_threshold
-        )
+    def __init__(self, params: config_definitions.ExperimentConfig):
+        super().__init__(params)
+        self._train_examples = None
+        self._evaluated_examples = None
 
-        def score(start_logits, end_logits):
-            predictions = dev.decode(start_logits, end_logits, options)
-            return _score(config, dev_examples, predictions)
-
-    record = model_selection.EvaluationRecord(
-        output_dir,
-        (),
-        config.selection_metric,
-        write_model if config.keep_best else None,
-    )
-    has_stalled = functools.partial(
-        model_selection.has_stalled,
-        metric=config.selection_metric,
-        patience=config.early_stopping_patience,
-    )
-    with strategy.scope():
-        return training_loop.run_stages(
-            params,
-            [schedule.Stage(_STAGE, 0, steps)],
-            lambda stage, start_step: tasks.QuestionAnsweringTask(
-                config,
-                start.network,
-                train.features,
-                dev_features,
-                score,
-                start_step,
-                start.encoder,
-                start.span_head,
-                functools.partial(record, counts={_DEV: {}}),
-            ),
-            lambda stage: optimizer_config,
-            model_dir,
-            dev_features is not None,
-            has_stalled if config.early_stopping_patience else None,
-        )
-
-
-def _answer(config, model_dir, output_dir, examples):
-    trained = models.load_trained(config, model_dir)
-    trained.network.check_sequence_length(
-        config.max_seq_length, "--max_seq_length"
-    )
-    options = _decoding_options(
-        config, trained.lower_case, _null_threshold(config, trained.folder)
-    )
-    questions = data_lib.with_windows(
-        config,
-        examples,
-        trained.vocab_file,
-        trained.lower_case,
-        output_dir,
-        is_training=False,
-    )
-    logits = span_prediction.predict_logits(
-        trained.model,
-        questions.features,
-        config.validation_data.global_batch_size,
-    )
-    return _Answered(
-        questions.decode(*logits, options),
-        trained,
-        training_loop.saved_step(trained.folder) if trained.folder else 0,
-    )
-
-
-def _check(config, evaluate):
-    """Raises ValueError for fields that mean nothing."""
-    for name in ("train_data", "validation_data"):
-        size = getattr(config, name).global_batch_size
-        if size < 1:
+    def check(self, do_eval: bool) -> None:
+        super().check(do_eval)
+        config = self.config
+        tuned = config.decoding.tuned_null_threshold
+        if tuned and (
+            tuned not in _TUNED_METRICS or not config.version_2_with_negative
+        ):
             raise ValueError(
-                f"task.{name}.global_batch_size: expected at least 1, got "
-                f"{size}"
+                f"--tuned_null_threshold: got {tuned!r}, expected "
+                f"{' or '.join(_TUNED_METRICS)} with "
+                "--version_2_with_negative, or nothing"
             )
-    known = _METRICS[config.version_2_with_negative]
-    if config.selection_metric not in known:
-        raise ValueError(
-            f"task.selection_metric: expected one of {', '.join(known)}, got "
-            f"{config.selection_metric!r}"
+        threshold = config.decoding.null_score_diff_threshold
+        if tuned and threshold:
+            raise ValueError(
+                f"--tuned_null_threshold={tuned} and "
+                f"--null_score_diff_threshold={threshold}: expected one of "
+                "them"
+            )
+        course.selection_metric(self)
+        data_lib.check_lengths(config)
+        self._options(config.model.lower_case, threshold)
+
+    def check_split(self, split: str) -> None:
+        del split
+        self.read_evaluated(needs_answers=False)
+
+    def check_model(self, network, labels: Sequence[str]) -> None:
+        del labels
+        fine_tuning.check_frozen_blocks(self.config, network)
+
+    def read_evaluated(self, needs_answers: bool) -> None:
+        """Reads the questions to answer.
+
+        Raises:
+            ValueError: see question_answering_data.read_evaluated.
+        """
+        self._evaluated_examples = data_lib.read_evaluated(
+            self.config, needs_answers
         )
-    patience = config.early_stopping_patience
-    if patience < 0 or (patience and not evaluate):
-        raise ValueError(
-            f"task.early_stopping_patience: got {patience}, expected 0, or "
-            "more with --do_eval"
+
+    def is_scorable(self) -> bool:
+        """Returns whether the questions to answer come with answers."""
+        return data_lib.is_scorable(self.config, self._evaluated_examples)
+
+    def training_labels(self) -> tuple[str, ...]:
+        self._train_examples = data_lib.read_training(self.config)
+        return ()
+
+    def training_rows(
+        self, reader: starting_models.Reader, output_dir: str
+    ) -> squad_rows.WindowRows:
+        questions = data_lib.with_windows(
+            self.config,
+            self._train_examples,
+            reader.vocab_file,
+            reader.lower_case,
+            output_dir,
+            is_training=True,
         )
-    tuned = config.decoding.tuned_null_threshold
-    if tuned and (
-        tuned not in _TUNED_METRICS or not config.version_2_with_negative
-    ):
-        raise ValueError(
-            f"--tuned_null_threshold: got {tuned!r}, expected "
-            f"{' or '.join(_TUNED_METRICS)} with --version_2_with_negative, "
-            "or nothing"
+        return squad_rows.WindowRows(questions.features, with_positions=True)
+
+    def num_examples(self) -> int:
+        return len(self._train_examples)
+
+    def training_file(self) -> str:
+        return self.config.train_data.input_path
+
+    def evaluation_sets(
+        self, reader: starting_models.Reader, output_dir: str
+    ) -> list[evaluation_set.EvaluationSet]:
+        if self._evaluated_examples is None:
+            self.read_evaluated(needs_answers=True)
+        threshold = self.config.decoding.null_score_diff_threshold
+        return [self.make_set(course.DEV, reader, output_dir, threshold)]
+
+    def make_set(
+        self,
+        name: str,
+        reader: starting_models.Reader,
+        output_dir: str,
+        null_threshold: float,
+    ) -> span_set.SpanSet:
+        """Returns the questions to answer, with or without answers.
+
+        Args:
+            name: of the set.
+            reader: what features are made with.
+            output_dir: of the run, for caches.
+            null_threshold: see span_decoding.DecodingOptions.
+        """
+        questions = data_lib.with_windows(
+            self.config,
+            self._evaluated_examples,
+            reader.vocab_file,
+            reader.lower_case,
+            output_dir,
+            is_training=False,
         )
-    threshold = config.decoding.null_score_diff_threshold
-    if tuned and threshold:
-        raise ValueError(
-            f"--tuned_null_threshold={tuned} and --null_score_diff_threshold="
-            f"{threshold}: expected one of them"
+        options = self._options(reader.lower_case, null_threshold)
+        return span_set.SpanSet(name, questions, options)
+
+    def metric_names(self) -> Sequence[str]:
+        return _METRICS[self.config.version_2_with_negative]
+
+    def make_task(self, network, labels, train_rows, **kwargs):
+        del labels
+        return tasks.QuestionAnsweringTask(
+            self.config, network, train_rows, **kwargs
         )
-    data_lib.check_lengths(config)
-    _decoding_options(config, config.model.lower_case, threshold)
+
+    def for_model(self, info: model_directory.ModelInfo) -> None:
+        """Leaves the lengths as they are: windows may have any."""
+
+    def null_threshold(self, folder: str) -> float:
+        """Returns the threshold given, or that of the evaluation in `folder`.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        tuned = self.config.decoding.tuned_null_threshold
+        if not tuned:
+            return self.config.decoding.null_score_diff_threshold
+        metric = f"best_{tuned}_thresh"
+        threshold = None
+        if folder:
+            threshold = model_selection.kept_metric(folder, course.DEV, metric)
+        if threshold is None:
+            raise ValueError(
+                f"--tuned_null_threshold={tuned}: no evaluation is kept with "
+                "the model: run with --do_eval first"
+            )
+        logging.info("null threshold %.4f: %s of %s", threshold, metric, folder)
+        return threshold
+
+    def predict(
+        self, trained: starting_models.Trained, output_dir: str, split: str
+    ) -> None:
+        del split
+        _answer(self, trained, output_dir, [_PREDICTIONS])
+
+    def _options(self, lower_case, null_threshold):
+        config = self.config
+        return span_decoding.DecodingOptions(
+            n_best_size=config.decoding.n_best_size,
+            max_answer_length=config.decoding.max_answer_length,
+            lower_case=lower_case,
+            version_2_with_negative=config.version_2_with_negative,
+            null_score_diff_threshold=null_threshold,
+        )
 
 
-def _fill_in_steps(params, num_examples):
-    """Returns trainer.train_steps, by the number of epochs if it is 0."""
-    data = params.task.train_data
-    if num_examples < data.global_batch_size:
-        raise ValueError(
-            f"{data.input_path}: {num_examples} questions are fewer than a "
-            f"batch of {data.global_batch_size}"
-        )
-    if not params.trainer.train_steps:
-        params.trainer.train_steps = int(
-            num_examples / data.global_batch_size * params.task.num_train_epochs
-        )
-    return params.trainer.train_steps
+def _answer(kind, trained, output_dir, names):
+    """Answers questions; returns the scores, empty without answers to them.
 
-
-def _null_threshold(config, folder):
-    """Returns the threshold given, or that of the evaluation in `folder`."""
-    tuned = config.decoding.tuned_null_threshold
-    if not tuned:
-        return config.decoding.null_score_diff_threshold
-    metric = f"best_{tuned}_thresh"
-    threshold = None
-    if folder:
-        threshold = model_selection.kept_metric(folder, _DEV, metric)
-    if threshold is None:
-        raise ValueError(
-            f"--tuned_null_threshold={tuned}: no evaluation is kept with the "
-            "model: run with --do_eval first"
-        )
-    logging.info("null threshold %.4f: %s of %s", threshold, metric, folder)
-    return threshold
-
-
-def _decoding_options(config, lower_case, null_threshold):
-    return span_decoding.DecodingOptions(
-        n_best_size=config.decoding.n_best_size,
-        max_answer_length=config.decoding.max_answer_length,
-        lower_case=lower_case,
-        version_2_with_negative=config.version_2_with_negative,
-        null_score_diff_threshold=null_threshold,
+    Writes evaluation_NAME.json of each name; for _PREDICTIONS the answers too.
+    """
+    trained.network.check_sequence_length(
+        kind.config.max_seq_length, "--max_seq_length"
     )
-
-
-def _score(config, examples, predictions):
-    return span_prediction.score(
-        examples, predictions, config.version_2_with_negative
-    )
-
-
-def _record(config, answered, names, metrics, output_dir):
-    """Writes the scores to evaluation_NAME.json, for each name."""
+    threshold = kind.null_threshold(trained.folder)
+    each = kind.make_set(course.DEV, trained.reader(), output_dir, threshold)
+    outputs = kind.predict_outputs(trained, each, each.output_names)
+    predictions = each.decode(outputs)
+    if _PREDICTIONS in names:
+        _write(kind.config, predictions, output_dir)
+    if not kind.is_scorable():
+        return {}
+    measurement = each.score(predictions)
     record = model_selection.EvaluationRecord(
-        output_dir, (), config.selection_metric
+        output_dir, (), course.selection_metric(kind)
     )
     for name in names:
-        record(answered.trained.model, answered.step, metrics, {name: {}})
+        each.name = name
+        record(
+            trained.model,
+            course.step_of(trained),
+            measurement.metrics,
+            [evaluation_set.Evaluated(each, outputs, measurement)],
+        )
+    return measurement.metrics
 
 
 def _write(config, predictions, output_dir):

@@ -2,54 +2,19 @@
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import numpy as np
 from absl import logging
 
 from mobilebert_tf import files
 from mobilebert_tf.data import squad
 from mobilebert_tf.data import squad_features
-from mobilebert_tf.evaluation import span_decoding
-from mobilebert_tf.evaluation import span_prediction
+from mobilebert_tf.evaluation import span_scoring
+from mobilebert_tf.evaluation import span_set
 from mobilebert_tf.experiments import question_answering_config
 
 FOLDER = "features"
 
 _TaskConfig = question_answering_config.QuestionAnsweringTaskConfig
-
-
-class Questions(NamedTuple):
-    """Questions as a model reads them.
-
-    Attributes:
-        path: of the file they are from.
-        examples: the questions.
-        features: their windows, see squad_features.
-        vocabulary: tokens by id.
-    """
-
-    path: str
-    examples: Sequence[squad.Example]
-    features: squad_features.Features
-    vocabulary: Sequence[str]
-
-    def decode(
-        self,
-        start_logits: np.ndarray,
-        end_logits: np.ndarray,
-        options: span_decoding.DecodingOptions,
-    ) -> list[span_decoding.Prediction]:
-        """Returns the answers; see span_decoding.decode."""
-        predictions = span_decoding.decode(
-            self.examples,
-            self.features,
-            start_logits,
-            end_logits,
-            self.vocabulary,
-            options,
-        )
-        return list(predictions)
 
 
 def read_training(config: _TaskConfig) -> list[squad.Example]:
@@ -86,7 +51,7 @@ def read_evaluated(
 
 def is_scorable(config: _TaskConfig, examples: Sequence[squad.Example]) -> bool:
     """Returns whether the questions to answer come with answers."""
-    return span_prediction.is_scorable(
+    return span_scoring.is_scorable(
         config.validation_data.input_path,
         examples,
         config.version_2_with_negative,
@@ -105,7 +70,7 @@ def with_windows(
     lower_case: bool,
     output_dir: str,
     is_training: bool,
-) -> Questions:
+) -> span_set.Questions:
     """Makes the windows of questions, or takes them from their cache.
 
     Args:
@@ -145,7 +110,8 @@ def with_windows(
         len(features["unique_ids"]),
         config.max_seq_length,
     )
-    return Questions(path, examples, features, maker.tokenizer.vocabulary)
+    vocabulary = maker.tokenizer.vocabulary
+    return span_set.Questions(path, examples, features, vocabulary)
 
 
 def _window_options(config, is_training):

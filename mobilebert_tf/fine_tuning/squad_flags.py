@@ -3,10 +3,10 @@
 from absl import flags
 from official.core import config_definitions
 
-from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf import model_directory
 from mobilebert_tf.experiments import experiment_flags
 from mobilebert_tf.experiments import question_answering_config
-from mobilebert_tf.fine_tuning import question_answering_models
+from mobilebert_tf.fine_tuning import fine_tuning_flags
 
 FLAGS = flags.FLAGS
 
@@ -14,7 +14,7 @@ _Field = experiment_flags.Field
 _PREDICT_BATCH = "task.validation_data.global_batch_size"
 
 TABLE = {
-    **experiment_flags.COMMON,
+    **fine_tuning_flags.COMMON,
     "train_file": _Field(
         str, "task.train_data.input_path", "JSON to train on."
     ),
@@ -25,19 +25,11 @@ TABLE = {
         str, "task.data_dir", "Folder of the caches of windows."
     ),
     "predict_batch_size": _Field(int, _PREDICT_BATCH, "Windows at once."),
-    "max_seq_length": _Field(int, "task.max_seq_length", "Tokens per window."),
     "doc_stride": _Field(
         int, "task.doc_stride", "Tokens from one window to the next."
     ),
     "max_query_length": _Field(
         int, "task.max_query_length", "Tokens of a question."
-    ),
-    "num_train_epochs": _Field(float, "task.num_train_epochs", "Epochs."),
-    "num_train_steps": _Field(
-        int, "trainer.train_steps", "Steps; 0: by epochs."
-    ),
-    "warmup_proportion": _Field(
-        float, "task.warmup_proportion", "Warm-up share."
     ),
     "version_2_with_negative": _Field(
         bool, "task.version_2_with_negative", "Some questions have no answer."
@@ -111,13 +103,9 @@ def build(
         if flag_values[name].value:
             raise ValueError(f"--{name} is not supported: {reason}")
     experiment_flags.note_without_effect(_WITHOUT_EFFECT, flag_values)
-    defaults = question_answering_config.question_answering()
-    model_dir = flag_values["model_dir"].value
-    if (
-        not flag_values["do_train"].value
-        and model_dir
-        and question_answering_models.is_model(model_dir)
-    ):
-        question_answering_models.check_kind(model_dir)
-        defaults = experiment_builder.with_recorded_task(defaults, model_dir)
-    return experiment_flags.build_experiment(defaults, TABLE, flag_values)
+    return fine_tuning_flags.build(
+        question_answering_config.question_answering(),
+        model_directory.QUESTION_ANSWERING,
+        TABLE,
+        flag_values=flag_values,
+    )

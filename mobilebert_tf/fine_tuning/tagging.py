@@ -1,23 +1,32 @@
 """Runs fine-tuning, evaluation and prediction of a tagger."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-import numpy as np
-import tensorflow as tf
-import tf_keras
 from absl import logging
 from official.core import config_definitions
 
 from mobilebert_tf import model_directory
 from mobilebert_tf.data import columns
-from mobilebert_tf.data import glue
+from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.data import tag_schemes
 from mobilebert_tf.data import tagging as data
-from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.evaluation import evaluation_set
+from mobilebert_tf.evaluation import tagging_set
 from mobilebert_tf.fine_tuning import course
-from mobilebert_tf.tasks import fine_tuning as fine_tuning_tasks
+from mobilebert_tf.fine_tuning import starting_models
+from mobilebert_tf.tasks import fine_tuning
+from mobilebert_tf.tasks import label_losses
 from mobilebert_tf.tasks import tagging as tasks
+
+_ENTITY_METRICS = (
+    "f1",
+    "precision",
+    "recall",
+    "strict_f1",
+    "strict_precision",
+    "strict_recall",
+)
 
 
 def run(
@@ -27,16 +36,17 @@ def run(
     do_eval: bool,
     predict_split: str = "",
 ) -> dict[str, float]:
-    """Fine-tunes (or continues), evaluates on dev, predicts.
+    """Fine-tunes (or continues), evaluates on dev, predicts; see course.run.
+
+    Predictions go to model_dir/predictions_SPLIT.txt: the file's own lines,
+    and the predicted tag as a last column.
 
     Args:
-        params: fine_tuning_config.tagging() with overrides.
+        params: tagging_config.tagging() with overrides.
         model_dir: folder of checkpoints, logs and configuration.
         do_train: bool. Train on the train file.
         do_eval: bool. Evaluate on the dev file.
-        predict_split: "dev", "test", or "" for none. Predictions go to
-            model_dir/predictions_SPLIT.txt: the file's own lines, and the
-            predicted tag as a last column.
+        predict_split: "dev", "test", or "" for none.
 
     Returns:
         The dev metrics; empty without do_eval.
@@ -44,140 +54,138 @@ def run(
     Raises:
         ValueError: for wrong input, in one line.
     """
-    config = params.task
-    tag_schemes.check_scheme(config.scheme)
-    tag_schemes.check_labels(config.labels, config.scheme)
     return course.run(
-        params,
-        model_dir,
-        do_train,
-        do_eval,
-        predict_split,
-        course.Steps(
-            check=lambda split: data.read_words(
-                course.path(config, split), config.word_column
-            ),
-            train=lambda output_dir, evaluate: _train(
-                params, model_dir, output_dir, evaluate
-            ),
-            evaluate=lambda: _evaluate(params, model_dir),
-            predict=lambda output_dir, split: _predict(
-                config, model_dir, output_dir, split
-            ),
-        ),
+        Tagging(params), model_dir, do_train, do_eval, predict_split
     )
 
 
-def load_tagger(model_dir: str) -> model_directory.TrainedModel:
+def load_tagger(model_dir: str) -> starting_models.Trained:
     """Loads a fine-tuned tagger.
 
     Raises:
         ValueError: if `model_dir` holds another kind of model.
     """
-    return course.load(model_dir, model_directory.TOKEN_CLASSIFICATION)
+    return starting_models.load(model_dir, model_directory.TOKEN_CLASSIFICATION)
 
 
-def predict_labels(
-    model: tf_keras.Model, features: data.Features, batch_size: int = 64
-) -> np.ndarray:
-    """Returns the likeliest label at each position, int32 [N, S].
+class Tagging(course.Kind):
+    """Token classification of files in columns."""
 
-    Args:
-        model: MobileBertForTokenClassification.
-        features: N windows of S tokens.
-        batch_size: int.
-    """
+    head = model_directory.TOKEN_CLASSIFICATION
 
-    @tf.function
-    def predict(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        inputs = fine_tuning_tasks.encoder_inputs(batch)
-        logits = model(inputs, training=False)["logits"]  # [B, S, C]
-        return tf.argmax(logits, -1, tf.int32)
+    def __init__(self, params: config_definitions.ExperimentConfig):
+        super().__init__(params)
+        self._train_sentences = None
+        self._num_windows = None
 
-    dataset = glue.make_dataset(
-        features.arrays, batch_size, is_training=False, seed=0
-    )
-    return np.concatenate([predict(batch).numpy() for batch in dataset])
+    def check(self, do_eval: bool) -> None:
+        super().check(do_eval)
+        tag_schemes.check_scheme(self.config.scheme)
+        tag_schemes.check_labels(self.config.labels, self.config.scheme)
 
+    def check_split(self, split: str) -> None:
+        data.read_words(self._path(split), self.config.word_column)
 
-def _train(params, model_dir, output_dir, evaluate):
-    config = params.task
-    begin = course.start(config)
-    sentences = data.read_sentences(
-        course.path(config, course.TRAIN),
-        _layout(config),
-        config.labels or None,
-    )
-    tags = {tag for sentence in sentences for tag in sentence.tags}
-    labels = tuple(config.labels) or tag_schemes.label_set(tags, config.scheme)
-    logging.info("%d labels: %s", len(labels), " ".join(labels))
-    train = data.features(
-        sentences, begin.tokenizer, config.max_seq_length, labels
-    )
-    dev = _dev_features(config, begin.tokenizer, labels) if evaluate else None
-    return course.train(
-        params,
-        model_dir,
-        output_dir,
-        begin,
-        model_directory.TOKEN_CLASSIFICATION,
-        labels,
-        len(train.arrays["input_word_ids"]),
-        lambda start_step: tasks.TaggingTask(
-            config, begin.network, labels, train, dev, start_step, begin.encoder
-        ),
-        evaluate,
-    )
+    def check_model(self, network, labels: Sequence[str]) -> None:
+        fine_tuning.check_frozen_blocks(self.config, network)
+        label_losses.check(self.config.loss, labels)
 
+    def training_labels(self) -> tuple[str, ...]:
+        given = tuple(self.config.labels)
+        self._train_sentences = data.read_sentences(
+            self._path(course.TRAIN), self._layout(), given or None
+        )
+        tags = {tag for each in self._train_sentences for tag in each.tags}
+        labels = given or tag_schemes.label_set(tags, self.config.scheme)
+        logging.info("%d labels: %s", len(labels), " ".join(labels))
+        return labels
 
-def _evaluate(params, model_dir):
-    trained = load_tagger(model_dir)
-    labels = trained.info.labels
-    config = course.with_model_info(params.task, trained.info)
-    tag_schemes.check_labels(labels, config.scheme)
-    dev = _dev_features(config, trained.tokenizer, labels)
-    task = tasks.TaggingTask(
-        config,
-        model_directory.without_dropout(trained.config),
-        labels,
-        train_features=None,
-        validation_features=dev,
-    )
-    return course.evaluate(params, task, model_dir)
+    def training_rows(
+        self, reader: starting_models.Reader, output_dir: str
+    ) -> rows_lib.ArrayRows:
+        del output_dir
+        arrays = self._features(self._train_sentences, reader).arrays
+        rows = rows_lib.ArrayRows(arrays)
+        self._num_windows = len(rows)
+        return rows
 
+    def num_examples(self) -> int:
+        return self._num_windows
 
-def _predict(config, model_dir, output_dir, split):
-    trained = load_tagger(model_dir)
-    labels = trained.info.labels
-    config = course.with_model_info(config, trained.info)
-    source = course.path(config, split)
-    sentences = data.read_words(source, config.word_column)
-    features = data.features(
-        sentences, trained.tokenizer, config.max_seq_length, labels
-    )
-    predictions = features.by_sentence(
-        predict_labels(
-            trained.model, features, config.validation_data.global_batch_size
-        ),
-        labels,
-    )
-    target = os.path.join(output_dir, f"predictions_{split}.txt")
-    values = [tag for sentence in predictions for tag in sentence]
-    columns.append_column(source, target, values)
-    logging.info("wrote %d predictions to %s", len(values), target)
+    def training_file(self) -> str:
+        return self._path(course.TRAIN)
 
+    def evaluation_sets(
+        self, reader: starting_models.Reader, output_dir: str
+    ) -> list[evaluation_set.EvaluationSet]:
+        del output_dir
+        path = self._path(course.DEV)
+        sentences = data.read_sentences(path, self._layout(), reader.labels)
+        logging.info("%s: %d sentences", path, len(sentences))
+        return [
+            tagging_set.TaggingSet(
+                course.DEV,
+                sentences,
+                self._features(sentences, reader),
+                reader.labels,
+                self.config.scheme,
+            )
+        ]
 
-def _layout(config: fine_tuning_config.TaggingTaskConfig) -> data.Layout:
-    return data.Layout(
-        config.word_column,
-        config.tag_column,
-        config.scheme,
-        config.check_transitions,
-    )
+    def metric_names(self) -> Sequence[str]:
+        has_entities = self.config.scheme != tag_schemes.NONE
+        return (
+            *(_ENTITY_METRICS if has_entities else ()),
+            "accuracy",
+            course.VALIDATION_LOSS,
+        )
 
+    def make_task(self, network, labels, train_rows, **kwargs):
+        return tasks.TaggingTask(
+            self.config, network, labels, train_rows, **kwargs
+        )
 
-def _dev_features(config, tokenizer, labels):
-    path = course.path(config, course.DEV)
-    sentences = data.read_sentences(path, _layout(config), labels)
-    logging.info("%s: %d sentences", path, len(sentences))
-    return data.features(sentences, tokenizer, config.max_seq_length, labels)
+    def info_fields(self) -> dict[str, str]:
+        return {"data_dir": os.path.abspath(self.config.data_dir)}
+
+    def for_model(self, info: model_directory.ModelInfo) -> None:
+        super().for_model(info)
+        tag_schemes.check_labels(info.labels, self.config.scheme)
+        self.config = self.config.replace(
+            data_dir=self.config.data_dir or info.data_dir
+        )
+
+    def predict(
+        self, trained: starting_models.Trained, output_dir: str, split: str
+    ) -> None:
+        reader = trained.reader()
+        source = self._path(split)
+        sentences = data.read_words(source, self.config.word_column)
+        features = self._features(sentences, reader)
+        logits = self.predict_outputs(
+            trained, rows_lib.ArrayRows(features.arrays)
+        )["logits"]
+        predictions = features.by_sentence(logits.argmax(-1), reader.labels)
+        target = os.path.join(output_dir, f"predictions_{split}.txt")
+        values = [tag for sentence in predictions for tag in sentence]
+        columns.append_column(source, target, values)
+        logging.info("wrote %d predictions to %s", len(values), target)
+
+    def _path(self, split):
+        return course.split_file(self.config, split)
+
+    def _layout(self):
+        return data.Layout(
+            self.config.word_column,
+            self.config.tag_column,
+            self.config.scheme,
+            self.config.check_transitions,
+        )
+
+    def _features(self, sentences, reader):
+        return data.features(
+            sentences,
+            reader.make_tokenizer(),
+            self.config.max_seq_length,
+            reader.labels,
+        )

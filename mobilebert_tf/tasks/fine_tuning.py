@@ -1,101 +1,205 @@
 """What the tasks of fine-tuning a head have in common.
 
-Legend: B batch.
+Legend: B batch, N rows.
 """
 
+import abc
+from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from absl import logging
 
-from mobilebert_tf.data import glue
-from mobilebert_tf.data import sharding
+from mobilebert_tf.data import batches
+from mobilebert_tf.data import rows as rows_lib
+from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.experiments import fine_tuning_config
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import gradient_steps
 
-LOSS = "cross_entropy"
-_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+CROSS_ENTROPY = "cross_entropy"
+ACCURACY = "accuracy"
+
+# Called after each evaluation with the model, the global step, the metrics of
+# all sets, and what they are of.
+OnEvaluation = Callable[
+    [
+        tf_keras.Model,
+        int,
+        dict[str, float],
+        list[evaluation_set.Evaluated],
+    ],
+    None,
+]
 
 
-class FineTuningTask(gradient_steps.WeightedLossTask):
-    """Cross-entropy of a head on an encoder; metrics over the whole dev set.
-
-    A subclass makes the model and the loss, with the term LOSS, and
-    "accuracy" as a metric.
+class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
+    """A loss of a head's outputs; metrics over whole evaluation sets.
 
     Args:
         params: FineTuningTaskConfig.
         network: MobileBertConfig.
-        train_features: dict of arrays [N, ...], or None.
-        validation_features: likewise, or None.
+        train_rows: N rows with targets, or None.
+        evaluation_sets: to evaluate on, of one shape; () for none.
         start_step: int. Batches of the training data to pass over.
-        encoder: pre-trained encoder to start from, or None.
+        encoder: to start from, or None for random weights.
+        head: a layer to start from, likewise.
+        on_evaluation: called after each evaluation; None does without.
+
+    Raises:
+        ValueError: for more frozen blocks than there are.
     """
+
+    # Name of the loss term.
+    loss_name = CROSS_ENTROPY
+    # Outputs that evaluation reads.
+    output_names = ("logits",)
+    # Attribute of the model.
+    head_name = "classifier"
 
     def __init__(
         self,
         params: fine_tuning_config.FineTuningTaskConfig,
         network: config_lib.MobileBertConfig,
-        train_features: Mapping[str, np.ndarray] | None,
-        validation_features: Mapping[str, np.ndarray] | None,
+        train_rows: rows_lib.Rows | None = None,
+        evaluation_sets: Sequence[evaluation_set.EvaluationSet] = (),
         start_step: int = 0,
         encoder: tf_keras.Model | None = None,
+        head: tf_keras.layers.Layer | None = None,
+        on_evaluation: OnEvaluation | None = None,
     ):
         super().__init__(params)
+        check_frozen_blocks(params, network)
         self.network = network
-        self.train_features = train_features
-        self.validation_features = validation_features
-        self.start_step = start_step
-        self.encoder = encoder
+        self._train_rows = train_rows
+        self._evaluation_sets = tuple(evaluation_sets)
+        self._start_step = start_step
+        self._encoder = encoder
+        self._head = head
+        self._on_evaluation = on_evaluation
+        self._model = None
+
+    @abc.abstractmethod
+    def make_model(self) -> tf_keras.Model:
+        """Returns a fresh model with its head."""
+
+    @abc.abstractmethod
+    def label_terms(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        outputs: Mapping[str, tf.Tensor],
+    ) -> gradient_steps.Terms:
+        """Returns the loss term, and ACCURACY where there is one.
+
+        Args:
+            inputs: a batch with its targets.
+            outputs: of the model.
+        """
+
+    def build_model(self) -> tf_keras.Model:
+        self._model = self.make_model()
+        self._model.build_weights()
+        return self._model
 
     def initialize(self, model) -> None:
-        """Starts a run without checkpoint from the pre-trained encoder."""
-        if self.encoder is not None:
-            if (
-                model.encoder.has_pooler_weights
-                and not self.encoder.has_pooler_weights
-            ):
-                logging.warning("init_checkpoint has no pooler: a fresh one")
-            model.encoder.copy_weights(self.encoder)
+        """Starts a run without checkpoint from what is pre-trained."""
+        if self._encoder is not None:
+            model.encoder.copy_weights(self._encoder)
+        if self._head is not None:
+            getattr(model, self.head_name).set_weights(self._head.get_weights())
+
+    def trainable_variables(self, model):
+        count = self.task_config.num_frozen_blocks
+        if count is None:
+            return model.trainable_variables
+        frozen = [model.encoder.embeddings, *model.encoder.blocks[:count]]
+        # A variable compares by value.
+        ids = {id(each) for part in frozen for each in part.trainable_variables}
+        return [v for v in model.trainable_variables if id(v) not in ids]
 
     def build_inputs(
         self,
         params: fine_tuning_config.DataConfig,
         input_context: tf.distribute.InputContext | None = None,
     ) -> tf.data.Dataset:
-        training = params.is_training
-        batch_size = params.global_batch_size
-        dataset = glue.make_dataset(
-            self.train_features if training else self.validation_features,
-            batch_size,
-            is_training=training,
-            seed=params.seed,
-            start_batch=self.start_step if training else 0,
-        )
-        if training:
-            return sharding.shard_batches(dataset, batch_size, input_context)
-        # Each worker evaluates all examples: the metrics are not means, and
-        # are computed from the outputs of its own replicas.
-        return sharding.split_among_replicas(
-            dataset, batch_size, input_context, across_workers=False
+        if params.is_training:
+            return batches.shuffled(
+                self._train_rows,
+                params.global_batch_size,
+                params.seed,
+                self._start_step,
+                input_context,
+            )
+        # Each worker evaluates all rows: the metrics are not means, and are
+        # computed from the outputs of its own replicas.
+        return batches.in_order(
+            rows_lib.JoinedRows(self._evaluation_sets),
+            params.global_batch_size,
+            input_context,
         )
 
     def build_metrics(self, training: bool = True):
-        return [tf_keras.metrics.Mean("accuracy")] if training else []
+        return [tf_keras.metrics.Mean(ACCURACY)] if training else []
 
     def loss_factors(self):
-        return {LOSS: 1.0}
+        return {self.loss_name: 1.0}
+
+    def compute_loss(self, inputs, model, training):
+        outputs = model(encoder_inputs(inputs), training=training)
+        terms = self.label_terms(inputs, outputs)
+        return terms[self.loss_name][0], terms
+
+    def validation_step(self, inputs, model, metrics=None):
+        outputs = model(encoder_inputs(inputs), training=False)
+        return {
+            batches.ROW: inputs[batches.ROW],
+            **{name: outputs[name] for name in self.output_names},
+        }
 
     def aggregate_logs(self, state=None, step_outputs=None):
         state = state or {name: [] for name in step_outputs}
-        for name in state:
-            state[name] += [part.numpy() for part in step_outputs[name]]
+        for name, parts in state.items():
+            parts += [part.numpy() for part in step_outputs[name]]
         return state
+
+    def reduce_aggregated_logs(self, aggregated_logs, global_step=None):
+        whole = {
+            name: np.concatenate(parts)
+            for name, parts in aggregated_logs.items()
+        }
+        # Replicas take turns.
+        order = np.argsort(whole.pop(batches.ROW))
+        evaluated = []
+        start = 0
+        for each in self._evaluation_sets:
+            own = order[start : start + len(each)]
+            start += len(each)
+            outputs = {name: values[own] for name, values in whole.items()}
+            evaluated.append(
+                evaluation_set.Evaluated(each, outputs, each.measure(outputs))
+            )
+        metrics = evaluation_set.joint_metrics(evaluated)
+        if self._on_evaluation is not None:
+            step = 0 if global_step is None else int(global_step)
+            self._on_evaluation(self._model, step, metrics, evaluated)
+        return metrics
+
+
+def check_frozen_blocks(
+    params: fine_tuning_config.FineTuningTaskConfig,
+    network: config_lib.MobileBertConfig,
+) -> None:
+    """Raises ValueError if more blocks are to be frozen than there are."""
+    count = params.num_frozen_blocks
+    if count is not None and not 0 <= count <= network.num_hidden_layers:
+        raise ValueError(
+            f"task.num_frozen_blocks: expected 0 to "
+            f"{network.num_hidden_layers}, got {count}"
+        )
 
 
 def encoder_inputs(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Returns the part of a batch that a model is called with."""
-    return {name: inputs[name] for name in _INPUTS}
+    return {name: inputs[name] for name in rows_lib.INPUT_NAMES}

@@ -149,6 +149,15 @@ def apply(
     return {task.loss: tf.reduce_sum(contributions) * replicas}
 
 
+def weighted_mean(
+    values: tf.Tensor, weights: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the mean, 0 without weight, and the sum of the weights."""
+    weight = tf.reduce_sum(weights)
+    mean = tf.math.divide_no_nan(tf.reduce_sum(weights * values), weight)
+    return mean, weight
+
+
 def update_metrics(
     metrics: Sequence[tf_keras.metrics.Mean] | None, terms: Terms
 ) -> None:

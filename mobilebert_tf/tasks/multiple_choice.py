@@ -1,65 +1,63 @@
 """Task of multiple choice.
 
-Legend: B batch, C choices.
+Legend: N examples.
 """
 
-import numpy as np
 import tensorflow as tf
-from scipy import special
 
-from mobilebert_tf.evaluation import metrics as metrics_lib
+from mobilebert_tf.data import rows as rows_lib
+from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.experiments import multiple_choice_config
 from mobilebert_tf.modeling import models
 from mobilebert_tf.tasks import fine_tuning
+from mobilebert_tf.tasks import label_losses
 
 
 class MultipleChoiceTask(fine_tuning.FineTuningTask):
-    """Cross-entropy over the scores of the choices."""
+    """Cross-entropy over the choices of each example.
 
-    def build_model(self) -> models.MobileBertForMultipleChoice:
-        model = models.MobileBertForMultipleChoice(
+    Args:
+        params: MultipleChoiceTaskConfig.
+        network: MobileBertConfig.
+        train_rows: with `label_ids` int32 [N], or None.
+        **kwargs: as FineTuningTask.
+
+    Raises:
+        ValueError: for weights of classes, which choices are not, or more
+            frozen blocks than there are.
+    """
+
+    def __init__(
+        self,
+        params: multiple_choice_config.MultipleChoiceTaskConfig,
+        network,
+        train_rows: rows_lib.ArrayRows | None = None,
+        **kwargs,
+    ):
+        super().__init__(params, network, train_rows, **kwargs)
+        check_loss(params.loss)
+        self._loss = label_losses.LabelLoss(params.loss, (), None)
+
+    def make_model(self) -> models.MobileBertForMultipleChoice:
+        return models.MobileBertForMultipleChoice(
             self.network, dropout_rate=self.task_config.classifier_dropout
         )
-        model.build_weights()
-        return model
 
     def loss_weights(self, inputs):
-        size = tf.shape(inputs["label_ids"])[0]
-        return {fine_tuning.LOSS: tf.cast(size, tf.float32)}
+        size = tf.size(inputs["label_ids"])
+        return {self.loss_name: tf.cast(size, tf.float32)}
 
-    def compute_loss(self, inputs, model, training):
-        logits = _logits(inputs, model, training)  # [B, C]
-        labels = inputs["label_ids"]
-        loss = tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    def label_terms(self, inputs, outputs):
+        loss, accuracy = self._loss.terms(
+            inputs["label_ids"], outputs["logits"]
         )
-        hits = tf.argmax(logits, -1, labels.dtype) == labels
-        weight = self.loss_weights(inputs)[fine_tuning.LOSS]
-        return loss, {
-            fine_tuning.LOSS: (loss, weight),
-            "accuracy": (tf.reduce_mean(tf.cast(hits, tf.float32)), weight),
-        }
+        return {self.loss_name: loss, fine_tuning.ACCURACY: accuracy}
 
-    def validation_step(self, inputs, model, metrics=None):
-        return {
-            "logits": _logits(inputs, model, training=False),
-            "label_ids": inputs["label_ids"],
-        }
 
-    def reduce_aggregated_logs(self, aggregated_logs, global_step=None):
-        del global_step
-        logits = np.concatenate(aggregated_logs["logits"])
-        label_ids = np.concatenate(aggregated_logs["label_ids"])
-        losses = -np.take_along_axis(
-            special.log_softmax(logits, axis=-1),
-            label_ids[:, np.newaxis],
-            axis=-1,
+def check_loss(config: fine_tuning_config.LossConfig) -> None:
+    """Raises ValueError for options that do not fit choices."""
+    if config.class_weights or config.balance_classes:
+        raise ValueError(
+            "task.loss: choices are no classes that could have weights"
         )
-        metrics = metrics_lib.compute(
-            ["accuracy"], label_ids, logits.argmax(axis=-1)
-        )
-        return {"validation_loss": float(losses.mean()), **metrics}
-
-
-def _logits(inputs, model, training):
-    outputs = model(fine_tuning.encoder_inputs(inputs), training=training)
-    return outputs["logits"]
+    label_losses.check(config, ())

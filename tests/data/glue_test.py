@@ -329,43 +329,6 @@ def test_too_short_length(tokenizer):
         glue.features([glue.Example("x", "ba", "be")], tokenizer, 4, ())
 
 
-def _stream(batches, **kwargs):
-    features = {
-        "input_word_ids": np.arange(46, dtype=np.int32).reshape([23, 2]),
-        "label_ids": np.arange(23, dtype=np.int32),
-    }
-    arguments = {"batch_size": 4, "is_training": True, "seed": 1} | kwargs
-    dataset = glue.make_dataset(features, **arguments)
-    rows = []
-    for batch in itertools.islice(dataset, batches):
-        labels = batch["label_ids"].numpy()
-        words = batch["input_word_ids"].numpy()
-        np.testing.assert_array_equal(words[:, 0], 2 * labels)
-        rows.append(labels.tolist())
-    return rows
-
-
-def test_one_pass_in_order():
-    rows = _stream(None, is_training=False)
-    assert sum(rows, []) == list(range(23))
-    assert len(_stream(None, is_training=False, drop_remainder=True)) == 5
-    assert _stream(None, is_training=False, start_batch=2) == rows[2:]
-
-
-def test_training_stream_permutes_and_resumes():
-    rows = _stream(30)
-    flat = sum(rows, [])
-    for epoch in range(5):
-        part = flat[epoch * 23 : (epoch + 1) * 23]
-        assert sorted(part) == list(range(23))
-        assert part != list(range(23))
-    assert flat[:23] != flat[23:46]
-    for start in (1, 5, 6, 23, 27):
-        assert _stream(3, start_batch=start) == rows[start : start + 3]
-    assert _stream(5, seed=2) != rows[:5]
-    assert [len(r) for r in _stream(3, batch_size=50)] == [50, 50, 50]
-
-
 _SIZES = {
     "CoLA": (8551, 1043, 1063),
     "SST-2": (67349, 872, 1821),

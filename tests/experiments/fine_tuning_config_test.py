@@ -6,12 +6,13 @@ import shlex
 import pytest
 
 from mobilebert_tf.experiments import experiment_builder
-from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.experiments import multiple_choice_config
+from mobilebert_tf.experiments import tagging_config
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _DEFAULTS = {
-    "tagging": fine_tuning_config.tagging,
-    "multiple_choice": fine_tuning_config.multiple_choice,
+    "tagging": tagging_config.tagging,
+    "multiple_choice": multiple_choice_config.multiple_choice,
 }
 _RECIPES = [
     (kind, str(path.relative_to(_ROOT)))

@@ -246,9 +246,7 @@ def test_failed_variant_leaves_the_others(
 
 
 def test_output_that_cannot_be_written(model_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        prediction, "predict_probabilities", None
-    )  # not reached
+    monkeypatch.setattr(prediction, "predict", None)  # not reached
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ValueError, match="--output=.*/out is no directory"):
         _export(model_dir, tmp_path)

@@ -6,9 +6,25 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.fine_tuning import model_selection
 
 _COUNTS = {"confusion_matrix": [[1, 0], [0, 1]]}
+
+
+class _Set(evaluation_set.EvaluationSet):
+    """Only its name is read."""
+
+    def measure(self, outputs):
+        raise AssertionError
+
+    def worst_errors(self, outputs, count):
+        raise AssertionError
+
+
+def _evaluated(name, metrics, counts):
+    measurement = evaluation_set.Measurement(metrics, counts)
+    return evaluation_set.Evaluated(_Set(name, None), {}, measurement)
 
 
 class _Run:
@@ -31,7 +47,8 @@ class _Run:
 
     def evaluate(self, step, **metrics):
         self.model.weights[0].assign([[float(step)]])
-        self._record(self.model, step, metrics, {"dev": _COUNTS})
+        evaluated = [_evaluated("dev", metrics, _COUNTS)]
+        self._record(self.model, step, metrics, evaluated)
 
     def best_step(self):
         """Returns the weight in the best checkpoint."""
@@ -106,9 +123,11 @@ def test_each_set_has_its_own_file(tmp_path):
     record = model_selection.EvaluationRecord(
         str(tmp_path), ("no", "yes"), "accuracy"
     )
-    metrics = {"accuracy": 0.5, "dev_mismatched/accuracy": 0.25}
-    sets = {"dev": _COUNTS, "dev_mismatched": {}}
-    record(None, 7, metrics, sets)
+    evaluated = [
+        _evaluated("dev", {"accuracy": 0.5}, _COUNTS),
+        _evaluated("dev_mismatched", {"accuracy": 0.25}, {}),
+    ]
+    record(None, 7, evaluation_set.joint_metrics(evaluated), evaluated)
     labels = ["no", "yes"]
     assert json.loads((tmp_path / "evaluation_dev.json").read_text()) == {
         "step": 7,

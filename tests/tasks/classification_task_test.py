@@ -8,18 +8,25 @@ import tf_keras
 from sklearn import metrics as sklearn_metrics
 from sklearn.utils import class_weight
 
+from mobilebert_tf.data import rows
+from mobilebert_tf.evaluation import classification_set
 from mobilebert_tf.experiments import classification_config
+from mobilebert_tf.experiments import fine_tuning_config
 from mobilebert_tf.tasks import classification
 
 _NETWORK = small_networks.CONFIGS["mobilebert"]
 _LABELS = ("no", "perhaps", "yes")
 
 
-def _task(labels=_LABELS, train_features=None, **params):
+def _task(labels=_LABELS, train_ids=None, **params):
     config = classification_config.classification().task.replace(**params)
-    metrics = ("pearson",) if len(labels) == 1 else ("accuracy",)
+    if len(labels) == 1:
+        return classification.RegressionTask(config, _NETWORK)
+    train_rows = None
+    if train_ids is not None:
+        train_rows = rows.ArrayRows({"label_ids": train_ids})
     return classification.ClassificationTask(
-        config, _NETWORK, labels, metrics, train_features, {}
+        config, _NETWORK, labels, train_rows
     )
 
 
@@ -28,6 +35,7 @@ def _batch(num_labels=3, size=16):
     generator = np.random.default_rng(7)
     logits = generator.normal(0, 2, [size, num_labels]).astype(np.float32)
     inputs = {
+        **small_networks.make_inputs(_NETWORK, count=size),
         "label_ids": tf.constant(generator.integers(0, num_labels, size)),
         "label_values": tf.constant(
             generator.normal(2, 1, size), dtype=tf.float32
@@ -83,9 +91,7 @@ def test_balanced_weights_are_scikit_learns():
     weights = class_weight.compute_class_weight(
         "balanced", classes=np.arange(3), y=ids
     )
-    balanced = _task(
-        train_features={"label_ids": ids}, loss={"balance_classes": True}
-    )
+    balanced = _task(train_ids=ids, loss={"balance_classes": True})
     given = _task(loss={"class_weights": weights.tolist()})
     assert _loss(balanced, logits, inputs) == pytest.approx(
         _loss(given, logits, inputs), rel=1e-6
@@ -181,32 +187,48 @@ def test_no_frozen_block_still_freezes_the_embeddings(count, is_frozen):
     assert id(block) in trained
 
 
-def test_validation_sets_are_measured_apart():
-    """Whatever batches they come in."""
+def _sets(logits, labels, sizes):
+    """Sets of so many examples, one after the other."""
+    sets, start = [], 0
+    for name, size in zip(("dev", "dev_mismatched"), sizes, strict=True):
+        ids = np.arange(start, start + size, dtype=np.int32)
+        features = {
+            name: np.repeat(ids[:, np.newaxis], 4, axis=1)
+            for name in rows.INPUT_NAMES
+        }
+        features["label_ids"] = labels[start : start + size]
+        texts = [f"text {row}" for row in ids]
+        sets.append(
+            classification_set.ClassificationSet(
+                name, features, _LABELS, ("accuracy", "macro_f1"), texts
+            )
+        )
+        start += size
+    return sets
+
+
+def test_evaluation_sets_are_measured_apart():
+    """Whatever batches they come in, and in whatever order."""
     recorded = []
+    logits, inputs = _batch(size=30)
+    labels = inputs["label_ids"].numpy()
     task = classification.ClassificationTask(
         classification_config.classification().task,
         _NETWORK,
         _LABELS,
-        ("accuracy", "macro_f1"),
-        None,
-        {"dev": {}, "dev_mismatched": {}},
+        evaluation_sets=_sets(logits, labels, (12, 18)),
         on_evaluation=lambda *arguments: recorded.append(arguments),
     )
-    logits, inputs = _batch(size=30)
-    labels = inputs["label_ids"].numpy()
-    sets = np.array([0, 1] * 10 + [1] * 10, np.int32)
     state = None
-    for rows in (slice(0, 16), slice(16, 30)):
+    for part in (slice(16, 30), slice(0, 16)):
         outputs = {
-            "logits": [tf.constant(logits[rows])],
-            "targets": [tf.constant(labels[rows])],
-            "validation_set": [tf.constant(sets[rows])],
+            "logits": [tf.constant(logits[part])],
+            "row": [tf.constant(np.arange(30)[part])],
         }
         state = task.aggregate_logs(state, outputs)
     metrics = task.reduce_aggregated_logs(state, tf.constant(12))
-    for index, prefix in enumerate(("", "dev_mismatched/")):
-        truth, values = labels[sets == index], logits[sets == index]
+    for part, prefix in ((slice(12), ""), (slice(12, 30), "dev_mismatched/")):
+        truth, values = labels[part], logits[part]
         assert metrics[f"{prefix}accuracy"] == sklearn_metrics.accuracy_score(
             truth, values.argmax(-1)
         )
@@ -215,35 +237,23 @@ def test_validation_sets_are_measured_apart():
             sklearn_metrics.log_loss(truth, probabilities), rel=1e-5
         )
     assert len(metrics) == 6
-    ((_, step, told, counts),) = recorded
+    ((_, step, told, evaluated),) = recorded
     assert (step, told) == (12, metrics)
-    assert counts["dev_mismatched"]["confusion_matrix"] == (
-        sklearn_metrics.confusion_matrix(
-            labels[sets == 1], logits[sets == 1].argmax(-1)
-        ).tolist()
-    )
+    assert [each.set.name for each in evaluated] == ["dev", "dev_mismatched"]
+    np.testing.assert_array_equal(evaluated[1].outputs["logits"], logits[12:])
 
 
-def test_validation_batches_hold_all_sets_in_order():
-    def features(count, first):
-        ids = np.full([count, 4], first, np.int32)
-        return {"input_word_ids": ids, "label_ids": ids[:, 0]}
-
+def test_evaluation_batches_hold_all_sets_in_order():
+    logits, inputs = _batch(size=5)
+    labels = inputs["label_ids"].numpy()
     task = classification.ClassificationTask(
         classification_config.classification().task,
         _NETWORK,
         _LABELS,
-        ("accuracy",),
-        None,
-        {"dev": features(3, 1), "dev_mismatched": features(2, 2)},
+        evaluation_sets=_sets(logits, labels, (3, 2)),
     )
-    data = classification_config.ClassificationDataConfig(
-        global_batch_size=4, is_training=False
-    )
+    data = fine_tuning_config.DataConfig(global_batch_size=4, is_training=False)
     batches = list(task.build_inputs(data))
-    whole = {
-        name: np.concatenate([batch[name] for batch in batches])
-        for name in batches[0]
-    }
-    assert whole["validation_set"].tolist() == [0, 0, 0, 1, 1]
-    assert whole["label_ids"].tolist() == [1, 1, 1, 2, 2]
+    assert [len(batch["row"]) for batch in batches] == [4, 1]
+    ids = np.concatenate([batch["input_word_ids"] for batch in batches])
+    assert ids[:, 0].tolist() == [0, 1, 2, 3, 4]

@@ -6,8 +6,10 @@ import small_networks
 import tensorflow as tf
 from sklearn import metrics as sklearn_metrics
 
-from mobilebert_tf.data import squad_batches
+from mobilebert_tf.data import batches
 from mobilebert_tf.data import squad_features
+from mobilebert_tf.data import squad_rows
+from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.experiments import question_answering_config
 from mobilebert_tf.tasks import question_answering
 
@@ -32,13 +34,17 @@ def _features():
     }
 
 
-def _task(features=None, **arguments):
+def _task(**arguments):
     return question_answering.QuestionAnsweringTask(
         question_answering_config.question_answering().task,
         small_networks.CONFIGS["mobilebert"],
-        features,
         **arguments,
     )
+
+
+def _shuffled(features, batch_size, seed, start_batch=0):
+    rows = squad_rows.WindowRows(features, with_positions=True)
+    return batches.shuffled(rows, batch_size, seed, start_batch)
 
 
 def _inputs(features):
@@ -97,11 +103,11 @@ def test_an_empty_batch_has_no_loss(features):
 
 
 def test_training_batches_are_the_windows_in_another_order(features):
-    batches = squad_batches.shuffled(features, 23, seed=1)
+    data = _shuffled(features, 23, seed=1)
     expected = _inputs(features)
     orders = []
-    for batch in batches.take(2):
-        row = batch[squad_batches.ROW].numpy()
+    for batch in data.take(2):
+        row = batch[batches.ROW].numpy()
         orders.append(row.tolist())
         for name, values in expected.items():
             np.testing.assert_array_equal(batch[name], values.numpy()[row])
@@ -111,48 +117,50 @@ def test_training_batches_are_the_windows_in_another_order(features):
 
 def test_training_goes_on_where_it_was(features):
     def words(start_batch, count):
-        data = squad_batches.shuffled(features, 8, 1, start_batch)
+        data = _shuffled(features, 8, 1, start_batch)
         return [b["input_word_ids"].numpy() for b in data.take(count)]
 
     np.testing.assert_array_equal(words(4, 2), words(0, 6)[4:])
 
 
 def test_batches_have_static_shapes(features):
-    spec = squad_batches.shuffled(features, 8, 1).element_spec
+    spec = _shuffled(features, 8, 1).element_spec
     assert spec["input_mask"].shape == [8, _LENGTH]
     assert spec["end_positions"].shape == [8]
 
 
 def test_evaluation_is_one_pass_in_order(features):
-    batches = list(squad_batches.in_order(features, 8))
-    assert [len(batch["input_mask"]) for batch in batches] == [8, 8, 7]
-    words = np.concatenate([batch["input_word_ids"] for batch in batches])
+    data = list(batches.in_order(squad_rows.WindowRows(features), 8))
+    assert [len(batch["input_mask"]) for batch in data] == [8, 8, 7]
+    words = np.concatenate([batch["input_word_ids"] for batch in data])
     np.testing.assert_array_equal(words, features["input_word_ids"])
 
 
-def test_scores_are_of_the_logits_in_order():
+def test_scores_are_of_the_logits_in_order(features):
     """Replicas hand over their rows in turn."""
-    seen = []
+    part = {name: values[:4] for name, values in features.items()}
 
-    def score(start_logits, end_logits):
-        seen.append((start_logits.tolist(), end_logits.tolist()))
-        return {"f1": 50.0}
+    class Scored(evaluation_set.EvaluationSet):
+        output_names = ("start_logits", "end_logits")
 
-    evaluations = []
-    task = _task(
-        score=score, on_evaluation=lambda *args: evaluations.append(args[1:])
-    )
+        def measure(self, outputs):
+            values = {name: each.tolist() for name, each in outputs.items()}
+            return evaluation_set.Measurement(values, {})
+
+        def worst_errors(self, outputs, count):
+            raise AssertionError
+
+    task = _task(evaluation_sets=[Scored("dev", squad_rows.WindowRows(part))])
     state = None
     for rows in ([0, 2], [1, 3]):
         logits = tf.constant([[float(row)] for row in rows])
         outputs = {
-            squad_batches.ROW: (tf.constant(rows),),
+            batches.ROW: (tf.constant(rows),),
             "start_logits": (logits,),
             "end_logits": (-logits,),
         }
         state = task.aggregate_logs(state, outputs)
-    assert task.reduce_aggregated_logs(state, 7) == {"f1": 50.0}
-    assert seen == [
-        ([[0.0], [1.0], [2.0], [3.0]], [[0.0], [-1.0], [-2.0], [-3.0]])
-    ]
-    assert evaluations == [(7, {"f1": 50.0})]
+    assert task.reduce_aggregated_logs(state, 7) == {
+        "start_logits": [[0.0], [1.0], [2.0], [3.0]],
+        "end_logits": [[0.0], [-1.0], [-2.0], [-3.0]],
+    }

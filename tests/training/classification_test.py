@@ -15,6 +15,7 @@ from sklearn import metrics as sklearn_metrics
 
 from mobilebert_tf import model_directory
 from mobilebert_tf.checkpoints import conversion
+from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.experiments import classification_config
 from mobilebert_tf.experiments import experiment_builder
@@ -369,13 +370,15 @@ def test_probabilities_do_not_depend_on_the_batch(classifier):
     model_dir, _ = classifier
     model = classification.load_classifier(model_dir).model
     ids = np.random.RandomState(0).randint(5, 40, (7, 16)).astype(np.int32)
-    features = {
-        "input_word_ids": ids,
-        "input_mask": np.ones_like(ids),
-        "input_type_ids": np.zeros_like(ids),
-    }
-    whole = prediction.predict_probabilities(model, features, 7)
-    parts = prediction.predict_probabilities(model, features, 2)
+    rows = rows_lib.ArrayRows(
+        {
+            "input_word_ids": ids,
+            "input_mask": np.ones_like(ids),
+            "input_type_ids": np.zeros_like(ids),
+        }
+    )
+    whole = prediction.predict(model, rows, ["logits"], 7)["logits"]
+    parts = prediction.predict(model, rows, ["logits"], 2)["logits"]
     assert whole.shape == (7, 2)
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
 
@@ -435,7 +438,7 @@ def test_a_missing_test_file_shows_before_training(
 
 
 def test_a_pretrained_model_is_no_classifier(teacher_dir):
-    with pytest.raises(ValueError, match="expected a fine-tuned classifier"):
+    with pytest.raises(ValueError, match="classification, got pretraining"):
         classification.run(
             classification_config.classification(),
             teacher_dir,

@@ -16,7 +16,7 @@ from mobilebert_tf import model_directory
 from mobilebert_tf import tokenization
 from mobilebert_tf.data import multiple_choice as data
 from mobilebert_tf.experiments import experiment_builder
-from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.experiments import multiple_choice_config
 from mobilebert_tf.fine_tuning import multiple_choice
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import multiple_choice as tasks
@@ -126,7 +126,7 @@ def test_evaluation_alone_agrees_with_training_and_predictions(model_dir):
     """The data folder comes from the model."""
     expected = _validation(model_dir)
     metrics = multiple_choice.run(
-        fine_tuning_config.multiple_choice(), model_dir, False, True, "dev"
+        multiple_choice_config.multiple_choice(), model_dir, False, True, "dev"
     )
     for name, value in metrics.items():
         assert value == pytest.approx(expected[name], abs=1e-5)
@@ -141,14 +141,14 @@ def test_evaluation_alone_agrees_with_training_and_predictions(model_dir):
 
 def test_loss_is_that_of_the_right_choice(workspace, data_dir):
     """Against numpy; each choice is scored as if it stood alone."""
-    config = fine_tuning_config.MultipleChoiceTaskConfig()
+    config = multiple_choice_config.MultipleChoiceTaskConfig()
     tokenizer = tokenization.WordPieceTokenizer(workspace.vocab_file)
     examples = data.read_examples(f"{data_dir}/val.csv", True)[:7]
     features = data.features(examples, tokenizer, _LENGTH)
     network = model_directory.without_dropout(
         config_lib.MobileBertConfig.from_json_file(workspace.student)
     )
-    task = tasks.MultipleChoiceTask(config, network, features, features)
+    task = tasks.MultipleChoiceTask(config, network)
     model = task.build_model()
     batch = {name: tf.constant(value) for name, value in features.items()}
     loss, terms = task.compute_loss(batch, model, training=False)
@@ -189,7 +189,7 @@ def test_wrong_input_is_named(
     workspace, data_dir, tmp_path, overrides, message
 ):
     params = experiment_builder.build(
-        fine_tuning_config.multiple_choice(),
+        multiple_choice_config.multiple_choice(),
         [],
         "",
         {
@@ -208,5 +208,5 @@ def test_wrong_input_is_named(
 def test_another_kind_of_model_is_refused(teacher_dir):
     with pytest.raises(ValueError, match="head multiple_choice, got pretrain"):
         multiple_choice.run(
-            fine_tuning_config.multiple_choice(), teacher_dir, False, True
+            multiple_choice_config.multiple_choice(), teacher_dir, False, True
         )

@@ -565,7 +565,7 @@ def test_a_model_of_another_kind_does_not_answer(teacher_dir, data):
 
 def test_a_start_of_another_kind_does_not_answer(teacher_dir, data, tmp_path):
     params = _params(data, "v1.1", **{"task.init_checkpoint": teacher_dir})
-    with pytest.raises(ValueError, match="fine-tuned on question answering"):
+    with pytest.raises(ValueError, match="question_answering, got no"):
         question_answering.run(
             params, str(tmp_path / "run"), False, do_predict=True
         )

@@ -14,9 +14,11 @@ import tensorflow as tf
 from mobilebert_tf import model_directory
 from mobilebert_tf import tokenization
 from mobilebert_tf.data import tagging as data
+from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.evaluation import tagging_metrics
+from mobilebert_tf.evaluation import tagging_set
 from mobilebert_tf.experiments import experiment_builder
-from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.experiments import tagging_config
 from mobilebert_tf.fine_tuning import tagging
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import tagging as tasks
@@ -84,7 +86,7 @@ def _tagger(workspace, data_dir):
 
 def _params(workspace, data_dir, **overrides):
     return experiment_builder.build(
-        fine_tuning_config.tagging(),
+        tagging_config.tagging(),
         [],
         "",
         {
@@ -151,7 +153,7 @@ def test_evaluation_alone_agrees_with_training_and_predictions(
     model_dir, _ = tagger
     expected = _validation(model_dir)
     metrics = tagging.run(
-        fine_tuning_config.tagging(), model_dir, False, True, "dev"
+        tagging_config.tagging(), model_dir, False, True, "dev"
     )
     for name, value in metrics.items():
         assert value == pytest.approx(expected[name], abs=1e-5)
@@ -166,7 +168,7 @@ def test_evaluation_alone_agrees_with_training_and_predictions(
 
 def test_a_file_of_words_alone_can_be_predicted(tagger, tmp_path):
     (tmp_path / "test.txt").write_text("ba\nzzz\n\nka\n")
-    params = fine_tuning_config.tagging()
+    params = tagging_config.tagging()
     params.task.data_dir = str(tmp_path)
     tagging.run(params, tagger[0], False, False, "test")
     lines = pathlib.Path(tagger[0], "predictions_test.txt").read_text()
@@ -175,7 +177,7 @@ def test_a_file_of_words_alone_can_be_predicted(tagger, tmp_path):
 
 def test_loss_is_that_of_the_words_alone(workspace, data_dir):
     """Against numpy, and whatever the batch is divided into."""
-    config = fine_tuning_config.TaggingTaskConfig(classifier_dropout=0.0)
+    config = tagging_config.TaggingTaskConfig(classifier_dropout=0.0)
     labels = ("O", "B-PER", "I-PER")
     tokenizer = tokenization.WordPieceTokenizer(workspace.vocab_file)
     sentences = data.read_sentences(f"{data_dir}/dev.txt", data.Layout())
@@ -183,7 +185,8 @@ def test_loss_is_that_of_the_words_alone(workspace, data_dir):
     network = model_directory.without_dropout(
         config_lib.MobileBertConfig.from_json_file(workspace.student)
     )
-    task = tasks.TaggingTask(config, network, labels, features, features)
+    dev = tagging_set.TaggingSet("dev", sentences, features, labels, "bio")
+    task = tasks.TaggingTask(config, network, labels, evaluation_sets=[dev])
     model = task.build_model()
     arrays = {name: value[:24] for name, value in features.arrays.items()}
     batch = {name: tf.constant(value) for name, value in arrays.items()}
@@ -201,16 +204,17 @@ def test_loss_is_that_of_the_words_alone(workspace, data_dir):
     assert float(terms["accuracy"][0]) == pytest.approx(hits.mean())
     # Evaluated in two parts that come in the other order.
     state = None
+    arrays = {"row": np.arange(len(dev)), **dev.inputs(slice(None))}
     for part in (slice(10, None), slice(None, 10)):
         step = task.validation_step(
-            {n: tf.constant(v[part]) for n, v in features.arrays.items()}, model
+            {n: tf.constant(v[part]) for n, v in arrays.items()}, model
         )
         state = task.aggregate_logs(state, {n: (v,) for n, v in step.items()})
     metrics = task.reduce_aggregated_logs(state)
-    predictions = tagging.predict_labels(model, features, batch_size=7)
+    predictions = prediction.predict(model, dev, ["logits"], batch_size=7)
     assert metrics["accuracy"] == tagging_metrics.accuracy(
         [sentence.tags for sentence in sentences],
-        features.by_sentence(predictions, labels),
+        features.by_sentence(predictions["logits"].argmax(-1), labels),
     )
 
 
@@ -323,12 +327,12 @@ def test_a_type_that_training_lacks_is_named_with_its_line(
 
 def test_another_kind_of_model_is_no_tagger(teacher_dir):
     with pytest.raises(ValueError, match="head token_classification, got pre"):
-        tagging.run(fine_tuning_config.tagging(), teacher_dir, False, True)
+        tagging.run(tagging_config.tagging(), teacher_dir, False, True)
 
 
 def test_evaluation_with_another_scheme(tagger):
     """The labels are tags of both; the data's order of them is not."""
-    params = fine_tuning_config.tagging()
+    params = tagging_config.tagging()
     params.task.scheme = "bilou"
     with pytest.raises(ValueError, match="dev.txt:.*scheme bilou"):
         tagging.run(params, tagger[0], False, True)
@@ -345,4 +349,4 @@ def test_a_missing_test_file_shows_before_training(
 
 def test_nothing_to_do_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="nothing to do"):
-        tagging.run(fine_tuning_config.tagging(), str(tmp_path), False, False)
+        tagging.run(tagging_config.tagging(), str(tmp_path), False, False)

@@ -1,43 +1,12 @@
-"""Logits of question-answering models, and the scores of their answers.
-
-Legend: N windows, S sequence.
-"""
+"""Scores of the answers to questions whose answers are known."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
-import tf_keras
 
 from mobilebert_tf.data import squad
-from mobilebert_tf.data import squad_batches
-from mobilebert_tf.data import squad_features
 from mobilebert_tf.evaluation import span_decoding
 from mobilebert_tf.evaluation import squad_metrics
-
-
-def predict_logits(
-    model: tf_keras.Model,
-    features: squad_features.Features,
-    batch_size: int = 32,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns start and end logits, float32 [N, S] each, in order.
-
-    Args:
-        model: MobileBertForQuestionAnswering.
-        features: of N windows, as made for evaluation.
-        batch_size: int.
-    """
-
-    @tf.function
-    def predict(batch):
-        outputs = model(squad_batches.model_inputs(batch), training=False)
-        return outputs["start_logits"], outputs["end_logits"]
-
-    logits = np.zeros((2, *features["input_word_ids"].shape), np.float32)
-    for batch in squad_batches.in_order(features, batch_size):
-        logits[:, batch[squad_batches.ROW].numpy()] = predict(batch)
-    return logits[0], logits[1]
 
 
 def is_scorable(

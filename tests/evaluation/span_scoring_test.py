@@ -4,7 +4,7 @@ import pytest
 
 from mobilebert_tf.data import squad
 from mobilebert_tf.evaluation import span_decoding
-from mobilebert_tf.evaluation import span_prediction
+from mobilebert_tf.evaluation import span_scoring
 
 
 def _example(question_id, answer):
@@ -37,7 +37,7 @@ def test_the_best_threshold_is_the_best_of_all():
         _prediction(f"q{i}", "one" if i < 2 else "two", odds)
         for i, odds in enumerate([3.0, 4.5, 4.0, -1.0])
     ]
-    scores = span_prediction.score(_EXAMPLES, predictions, True)
+    scores = span_scoring.score(_EXAMPLES, predictions, True)
     tried = {
         odds: _score_by_hand(_EXAMPLES, predictions, odds)
         for odds in (-2.0, -1.0, 3.0, 4.0, 4.5)
@@ -51,7 +51,7 @@ def test_odds_above_one_are_no_probabilities():
     """The official script's threshold of 1 would turn this answer down."""
     examples = [_example("q0", "one")]
     predictions = [_prediction("q0", "one", 3.0, threshold=5.0)]
-    scores = span_prediction.score(examples, predictions, True)
+    scores = span_scoring.score(examples, predictions, True)
     assert scores["exact"] == scores["f1"] == 100.0
 
 
@@ -62,7 +62,7 @@ def test_where_nothing_should_be_answered_no_odds_are_below(odds):
         _prediction("q0", "two", odds),
         _prediction("q1", "two", odds + 1),
     ]
-    scores = span_prediction.score(examples, predictions, True)
+    scores = span_scoring.score(examples, predictions, True)
     assert scores["best_exact"] == 50.0
     assert scores["best_exact_thresh"] < odds
 
@@ -73,7 +73,7 @@ def test_without_candidate_there_is_a_score():
         span_decoding.Prediction("q0", "", (), "", 1e6),
         _prediction("q1", "one", -2.0),
     ]
-    scores = span_prediction.score(examples, predictions, True)
+    scores = span_scoring.score(examples, predictions, True)
     assert scores["exact"] == scores["best_exact"] == 100.0
     assert scores["best_exact_thresh"] == -2.0
 
@@ -84,7 +84,7 @@ def test_v1_scores_texts():
         span_decoding.Prediction("q0", "the one", (), "the one", None),
         span_decoding.Prediction("q1", "one", (), "one", None),
     ]
-    scores = span_prediction.score(examples, predictions, False)
+    scores = span_scoring.score(examples, predictions, False)
     assert scores == {"exact_match": 50.0, "f1": 50.0}
 
 
@@ -98,17 +98,17 @@ def test_v1_scores_texts():
 )
 def test_a_file_with_answers_is_scorable(answers, version_2, expected):
     examples = [_example(f"q{i}", text) for i, text in enumerate(answers)]
-    scorable = span_prediction.is_scorable("dev.json", examples, version_2)
+    scorable = span_scoring.is_scorable("dev.json", examples, version_2)
     assert scorable is expected
 
 
 @pytest.mark.parametrize("version_2", [False, True])
 def test_a_file_without_answers_is_not(version_2):
     examples = [squad.Example("q0", "?", "one")]
-    assert not span_prediction.is_scorable("dev.json", examples, version_2)
+    assert not span_scoring.is_scorable("dev.json", examples, version_2)
 
 
 def test_a_file_of_both_kinds_is_named():
     examples = [_example("q0", "one"), squad.Example("q1", "?", "one")]
     with pytest.raises(ValueError, match="dev.json: question q1: got no answ"):
-        span_prediction.is_scorable("dev.json", examples, False)
+        span_scoring.is_scorable("dev.json", examples, False)

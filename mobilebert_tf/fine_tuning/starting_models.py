@@ -1,24 +1,54 @@
-"""Models that a question-answering run starts from, or answers with."""
+"""Models that a fine-tuning run starts from, or answers with."""
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tf_keras
+from absl import logging
 
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
+from mobilebert_tf import tokenization
 from mobilebert_tf import wordpiece
 from mobilebert_tf.checkpoints import conversion
+from mobilebert_tf.checkpoints import names
 from mobilebert_tf.checkpoints import weight as weight_lib
-from mobilebert_tf.experiments import question_answering_config
+from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.experiments import model_config
 from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.modeling import config as config_lib
-from mobilebert_tf.modeling import models
+from mobilebert_tf.modeling import configured
 from mobilebert_tf.tasks import networks
 
-_HEAD = model_directory.QUESTION_ANSWERING
 # These say themselves what network they hold.
 _DESCRIBED_FORMATS = (weight_lib.NATIVE, weight_lib.HUGGINGFACE)
+_HEAD_LAYERS = {
+    model_directory.SEQUENCE_CLASSIFICATION: "classifier",
+    model_directory.MULTIPLE_CHOICE: "classifier",
+    model_directory.TOKEN_CLASSIFICATION: "classifier",
+    model_directory.QUESTION_ANSWERING: "span",
+}
+
+
+class Reader(NamedTuple):
+    """What the features of a model are made with.
+
+    Attributes:
+        vocab_file: str.
+        lower_case: bool. Whether the vocabulary is uncased.
+        labels: names of the labels, () for heads without.
+    """
+
+    vocab_file: str
+    lower_case: bool
+    labels: tuple[str, ...]
+
+    def make_tokenizer(self) -> tokenization.WordPieceTokenizer:
+        """Returns the tokenizer of the vocabulary."""
+        return tokenization.WordPieceTokenizer(
+            self.vocab_file, lower_case=self.lower_case
+        )
 
 
 class Start(NamedTuple):
@@ -29,14 +59,24 @@ class Start(NamedTuple):
         vocab_file: str.
         lower_case: bool. Whether the vocabulary is uncased.
         encoder: pre-trained, or None for random weights.
-        span_head: fine-tuned before, or None for random weights.
+        head: fine-tuned before, or None for random weights.
+        head_labels: of `head`, () for heads without.
     """
 
     network: config_lib.MobileBertConfig
     vocab_file: str
     lower_case: bool
-    encoder: tf_keras.Model | None
-    span_head: tf_keras.layers.Layer | None
+    encoder: tf_keras.Model | None = None
+    head: tf_keras.layers.Layer | None = None
+    head_labels: tuple[str, ...] = ()
+
+    def reader(self, labels: Sequence[str]) -> Reader:
+        """Returns what the features of a model with these labels need."""
+        return Reader(self.vocab_file, self.lower_case, tuple(labels))
+
+    def head_for(self, labels: Sequence[str]) -> tf_keras.layers.Layer | None:
+        """Returns the head if it has these labels, in this order."""
+        return self.head if tuple(labels) == self.head_labels else None
 
 
 class Trained(NamedTuple):
@@ -45,80 +85,94 @@ class Trained(NamedTuple):
     Attributes:
         model: without dropout.
         network: MobileBertConfig.
+        info: ModelInfo.
         vocab_file: str.
-        lower_case: bool. Whether the vocabulary is uncased.
         folder: of the evaluation that is kept with the model, "" for none.
     """
 
-    model: models.MobileBertForQuestionAnswering
+    model: configured.ConfiguredModel
     network: config_lib.MobileBertConfig
+    info: model_directory.ModelInfo
     vocab_file: str
-    lower_case: bool
     folder: str
 
+    def reader(self) -> Reader:
+        """Returns what its features are made with."""
+        return Reader(self.vocab_file, self.info.lower_case, self.info.labels)
 
-def start(
-    config: question_answering_config.QuestionAnsweringTaskConfig,
-) -> Start:
+
+def start(config: fine_tuning_config.FineTuningTaskConfig, head: str) -> Start:
     """Reads init_checkpoint, or makes a network to start at random.
 
-    A checkpoint that was fine-tuned on question answering brings its head.
+    Args:
+        config: of the task.
+        head: one of model_directory.HEADS. A checkpoint that was fine-tuned
+            with the same brings it.
 
     Raises:
-        ValueError: if a file is missing or wrong, or `config.model` and the
-            checkpoint do not agree on network or vocabulary.
+        ValueError: if a file is missing or wrong, `config.model` and the
+            checkpoint do not agree on network or vocabulary, or the network
+            is too short for the sequences.
     """
-    if not config.init_checkpoint:
-        return Start(
+    if config.init_checkpoint:
+        begin = _pretrained(config.init_checkpoint, config.model, head)
+    else:
+        begin = Start(
             networks.build(config.model),
             config.model.vocab_file,
             config.model.lower_case,
-            None,
-            None,
         )
-    model, checkpoint, vocab_file = _read(config.init_checkpoint, config.model)
-    return Start(
-        networks.with_dropout(checkpoint.config, config.model),
-        vocab_file,
-        checkpoint.lower_case,
-        model.encoder,
-        None if checkpoint.accounting.initialised else model.span,
+    begin.network.check_sequence_length(
+        config.max_seq_length, "task.max_seq_length"
     )
+    return begin
 
 
 def load_trained(
-    config: question_answering_config.QuestionAnsweringTaskConfig,
-    model_dir: str,
+    config: fine_tuning_config.FineTuningTaskConfig, model_dir: str, head: str
 ) -> Trained:
     """Loads the best model of a run, else its newest.
 
     Where `model_dir` holds no model it is init_checkpoint, as in the official
     run_squad.py.
 
+    Args:
+        config: of the task.
+        model_dir: of the run.
+        head: one of model_directory.HEADS.
+
     Raises:
         ValueError: if there is none, or it is of another kind.
     """
     if not is_model(model_dir) and config.init_checkpoint:
         model, checkpoint, vocab_file = _read(
-            config.init_checkpoint, config.model
+            config.init_checkpoint, config.model, head
         )
         if checkpoint.accounting.initialised:
             raise ValueError(
-                f"--init_checkpoint={config.init_checkpoint}: expected a model "
-                f"fine-tuned on question answering, got no "
+                f"--init_checkpoint={config.init_checkpoint}: expected a "
+                f"fine-tuned model with head {head}, got no "
                 f"{checkpoint.accounting.initialised[0]}"
             )
         return Trained(
-            model, checkpoint.config, vocab_file, checkpoint.lower_case, ""
+            model, checkpoint.config, checkpoint.info, vocab_file, ""
         )
-    check_kind(model_dir)
-    folder = model_selection.best_or_newest(model_dir)
+    return load(model_selection.best_or_newest(model_dir), head)
+
+
+def load(folder: str, head: str) -> Trained:
+    """Loads a fine-tuned model from its folder.
+
+    Raises:
+        ValueError: if `folder` holds no model, or one with another head.
+    """
+    check_head(folder, head)
     trained = model_directory.load(folder)
     return Trained(
         trained.model,
         trained.config,
+        trained.info,
         os.path.join(folder, model_directory.VOCAB_FILE),
-        trained.info.lower_case,
         folder,
     )
 
@@ -128,20 +182,43 @@ def is_model(model_dir: str) -> bool:
     return os.path.isfile(os.path.join(model_dir, model_directory.INFO_FILE))
 
 
-def check_kind(model_dir: str) -> None:
-    """Raises ValueError unless `model_dir` answers questions."""
+def check_head(model_dir: str, head: str) -> None:
+    """Raises ValueError unless `model_dir` holds a model with this head."""
     files.require_directory(model_dir, "model_dir")
     info = model_directory.read_info(model_dir)
-    if info.head != _HEAD:
+    if info.head != head:
         raise ValueError(
-            f"{model_dir}: expected a model fine-tuned on question answering, "
-            f"got head {info.head}"
+            f"{model_dir}: expected a fine-tuned model with head {head}, got "
+            f"{info.head}"
         )
 
 
-def _read(path, given):
+def _pretrained(path, given, head):
+    model, checkpoint, vocab_file = _read(path, given, head)
+    fresh = set(checkpoint.accounting.initialised)
+    parts = {
+        weight.part
+        for weight in names.list_weights(
+            checkpoint.config, head, len(checkpoint.labels)
+        )
+        if weight.name in fresh
+    }
+    if weight_lib.POOLER in parts:
+        logging.warning("%s has no pooler: a fresh one", path)
+    has_head = parts <= {weight_lib.POOLER}
+    return Start(
+        networks.with_dropout(checkpoint.config, given),
+        vocab_file,
+        checkpoint.lower_case,
+        model.encoder,
+        getattr(model, _HEAD_LAYERS[head]) if has_head else None,
+        checkpoint.labels,
+    )
+
+
+def _read(path, given: model_config.ModelConfig, head):
     """Returns the Keras model, the checkpoint and the vocabulary's file."""
-    options = {"head": _HEAD}
+    options = {"head": head}
     try:
         source_format = conversion.find_format(path)
         if source_format not in _DESCRIBED_FORMATS:
@@ -158,8 +235,8 @@ def _read(path, given):
     if given.bert_config_file:
         _check_stated(given.bert_config_file, checkpoint.config, path)
     vocab_file = _vocab_file(given.vocab_file, checkpoint.vocabulary, path)
-    model = models.MobileBertForQuestionAnswering(
-        model_directory.without_dropout(checkpoint.config)
+    model = model_directory.make_model(
+        model_directory.without_dropout(checkpoint.config), checkpoint.info
     )
     model.build_weights()
     conversion.assign(model, checkpoint)
