@@ -37,7 +37,6 @@ def test_values_are_taken_from_yaml():
         ({"seeds": [True]}, "got True, expected integers"),
         ({"learning_rates": [0.0]}, "got 0.0, expected numbers above 0"),
         ({"learning_rates": ["fast"]}, "got 'fast', expected numbers"),
-        ({"learning_rates": [[1e-5]]}, "expected numbers above 0"),
         ({"num_train_epochs": [float("nan")]}, "got nan, expected numbers"),
         ({"num_train_epochs": [-3]}, "got -3, expected numbers above 0"),
     ],
