@@ -14,24 +14,59 @@ from collections.abc import Callable
 
 import tf_keras
 from absl import logging
-from official.core import config_definitions
 
 from mobilebert_tf import cli
+from mobilebert_tf.experiments import fine_tuning_config
 from mobilebert_tf.experiments import search_config
+from mobilebert_tf.fine_tuning import course
 from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.fine_tuning import search_folder
 from mobilebert_tf.fine_tuning import search_results
 from mobilebert_tf.fine_tuning import search_trials
 from mobilebert_tf.training import training_loop
 
+_Experiment = fine_tuning_config.FineTuningExperimentConfig
+
+
+def run_kind(
+    make_kind: Callable[[_Experiment], course.Kind],
+    params: _Experiment,
+    model_dir: str,
+    predict_split: str = "",
+) -> dict[str, float]:
+    """Searches the space of an experiment for a kind of task.
+
+    Args:
+        make_kind: experiment to the task.
+        params: the experiment.
+        model_dir: folder of the search; see search_folder.
+        predict_split: what is to be predicted on afterwards, "" for nothing.
+
+    Returns:
+        The metric of the model that was kept, by name.
+
+    Raises:
+        ValueError: see `run`; also for wrong input, before the first trial.
+    """
+    kind = make_kind(params.replace())
+    kind.check(do_eval=True)
+    kind.training_labels()
+    if predict_split:
+        kind.check_split(predict_split)
+
+    def run_trial(experiment, trial_dir):
+        trial_kind = make_kind(experiment)
+        trial_kind.share_caches(model_dir)
+        course.run(trial_kind, trial_dir, do_train=True, do_eval=True)
+
+    return run(params, model_dir, run_trial, course.selection_metric(kind))
+
 
 def run(
-    params: config_definitions.ExperimentConfig,
-    space: search_config.SearchConfig,
+    params: _Experiment,
     model_dir: str,
-    run_trial: Callable[[config_definitions.ExperimentConfig, str], object],
+    run_trial: Callable[[_Experiment, str], object],
     metric: str,
-    evaluation_set: str = "dev",
 ) -> dict[str, float]:
     """Runs the trials that are still to do, and keeps the best model.
 
@@ -39,22 +74,21 @@ def run(
     error ends the search; it goes on when the cause is mended.
 
     Args:
-        params: the experiment, but for what `space` varies.
-        space: values to try.
+        params: the experiment; its `search` has the values to try.
         model_dir: folder of the search; see search_folder.
         run_trial: (experiment, folder) fine-tunes with evaluations, or goes
             on; it keeps the best model as model_selection does.
         metric: what decides, of those in the kept evaluation.
-        evaluation_set: name of the kept evaluation.
 
     Returns:
-        The metric of the model that was kept.
+        The metric of the model that was kept, by name.
 
     Raises:
         ValueError: for a wrong space, if model_dir holds another search or a
             run, if all trials failed, or what `run_trial` raises.
     """
-    trials = search_trials.trials(params, search_config.checked(space))
+    space = search_config.checked(params.search)
+    trials = search_trials.trials(params, space)
     if params.runtime.distribution_strategy == "multi_worker_mirrored":
         raise ValueError(
             "runtime.distribution_strategy: expected one worker for a search, "
@@ -80,11 +114,7 @@ def run(
         experiment = search_trials.experiment_of(params, trial)
         try:
             result = _result_of(
-                run_trial,
-                experiment,
-                folder.path(trial),
-                metric,
-                evaluation_set,
+                run_trial, experiment, folder.path(trial), metric
             )
         finally:
             # The next one starts as if it were alone in its process.
@@ -118,7 +148,7 @@ def run(
     return {metric: score}
 
 
-def _result_of(run_trial, experiment, trial_dir, metric, evaluation_set):
+def _result_of(run_trial, experiment, trial_dir, metric):
     try:
         run_trial(experiment, trial_dir)
     except training_loop.NotFiniteError as error:
@@ -126,7 +156,7 @@ def _result_of(run_trial, experiment, trial_dir, metric, evaluation_set):
         logging.warning("the trial failed: %s", reason)
         return search_results.Result(None, reason)
     best = os.path.join(trial_dir, model_selection.BEST)
-    score = model_selection.kept_metric(best, evaluation_set, metric)
+    score = model_selection.kept_metric(best, course.DEV, metric)
     if score is None:
         raise ValueError(
             f"{trial_dir}: the run kept no best model; a search needs "

@@ -20,11 +20,11 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 
 import tensorflow as tf
-from official.core import config_definitions
 
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf.experiments import experiment_builder
+from mobilebert_tf.experiments import fine_tuning_config
 from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.fine_tuning import search_results
 from mobilebert_tf.fine_tuning import search_trials
@@ -63,6 +63,15 @@ _MAY_CHANGE = (
 )
 
 
+def check_holds_none(model_dir: str) -> None:
+    """Raises ValueError if `model_dir` is the folder of a search."""
+    if os.path.exists(os.path.join(model_dir, REPORT_FILE)):
+        raise ValueError(
+            f"{model_dir} holds a search, got --do_train: give --search to go "
+            "on with it, or choose another --model_dir"
+        )
+
+
 class SearchFolder:
     """Reads and writes the folder of one search.
 
@@ -79,7 +88,7 @@ class SearchFolder:
     def __init__(
         self,
         model_dir: str,
-        params: config_definitions.ExperimentConfig,
+        params: fine_tuning_config.FineTuningExperimentConfig,
         metric: str,
     ):
         self._model_dir = model_dir
@@ -238,7 +247,7 @@ class SearchFolder:
 def _plain(params):
     """Returns what scores depend on as dicts, lists and scalars."""
     values = json.loads(json.dumps(params.as_dict()))
-    values.pop("search", None)
+    values.pop("search")
     values["runtime"] = {_PRECISION: values["runtime"][_PRECISION]}
     return values
 

@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from official.core import config_definitions
-
+from mobilebert_tf.experiments import fine_tuning_config
 from mobilebert_tf.experiments import search_config
 
 
@@ -54,7 +53,7 @@ def short(value: float) -> str:
 
 
 def trials(
-    params: config_definitions.ExperimentConfig,
+    params: fine_tuning_config.FineTuningExperimentConfig,
     space: search_config.SearchConfig,
 ) -> list[Trial]:
     """Returns all trials, those of the same settings one after the other.
@@ -88,8 +87,8 @@ def trials(
 
 
 def experiment_of(
-    params: config_definitions.ExperimentConfig, trial: Trial
-) -> config_definitions.ExperimentConfig:
+    params: fine_tuning_config.FineTuningExperimentConfig, trial: Trial
+) -> fine_tuning_config.FineTuningExperimentConfig:
     """Returns the experiment of a trial.
 
     Intervals of evaluation and of checkpoints, which are in steps, are
@@ -100,7 +99,7 @@ def experiment_of(
         params: the experiment; not modified.
         trial: of `trials`.
     """
-    params = params.replace()
+    params = params.replace(search=search_config.SearchConfig())
     task, trainer, settings = params.task, params.trainer, trial.settings
     stretch = task.train_data.global_batch_size / settings.global_batch_size
     for interval in ("validation_interval", "checkpoint_interval"):

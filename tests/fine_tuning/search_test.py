@@ -84,13 +84,9 @@ def _params(**overrides):
 
 
 def _search(tmp_path, trials, space=None, metric="accuracy", **overrides):
-    return search.run(
-        _params(**overrides),
-        search_config.SearchConfig(**(space or _SPACE)),
-        str(tmp_path / "search"),
-        trials,
-        metric,
-    )
+    params = _params(**overrides)
+    params.search = search_config.SearchConfig(**(space or _SPACE))
+    return search.run(params, str(tmp_path / "search"), trials, metric)
 
 
 def _folders_with_weights(tmp_path):

@@ -1,7 +1,11 @@
 """Searches on a toy task: trials that do train."""
 
+import os
 import pathlib
 import random
+import subprocess
+import sys
+import time
 
 import pytest
 import tensorflow as tf
@@ -9,12 +13,13 @@ from numpy import testing
 
 from mobilebert_tf.experiments import classification_config
 from mobilebert_tf.experiments import experiment_builder
-from mobilebert_tf.experiments import search_config
 from mobilebert_tf.fine_tuning import classification
 from mobilebert_tf.fine_tuning import search
+from mobilebert_tf.fine_tuning import search_folder
 from mobilebert_tf.training import run_checkpoints
 
-_TRIAL = "batch_16_rate_{}_epochs_1_seed_{}"
+_ROOT = str(pathlib.Path(__file__).parents[2])
+_TRIAL = "batch_16_rate_0.02_epochs_1_seed_0"
 
 
 @pytest.fixture(scope="module", name="data_dir")
@@ -52,10 +57,6 @@ def _params(workspace, data_dir, **overrides):
     )
 
 
-def _run_trial(params, model_dir):
-    classification.run(params, model_dir, do_train=True, do_eval=True)
-
-
 def _weights(folder):
     """Returns {name: value} of the model in the newest checkpoint."""
     checkpoint = tf.train.latest_checkpoint(folder)
@@ -68,20 +69,21 @@ def _weights(folder):
 
 def test_a_search(workspace, data_dir, tmp_path):
     """A divergent trial, and one that is as if it were alone."""
-    params = _params(workspace, data_dir)
-    space = search_config.SearchConfig(
-        learning_rates=[1e30, 0.02], seeds=[1], num_train_epochs=[1.0]
+    params = _params(
+        workspace, data_dir, **{"search.learning_rates": [1e30, 0.02]}
     )
     folder = str(tmp_path / "search")
-    result = search.run(params, space, folder, _run_trial, "accuracy")
+    result = search.run_kind(classification.Classification, params, folder)
 
     alone = str(tmp_path / "alone")
-    recorded = f"{folder}/trials/{_TRIAL.format(0.02, 1)}/params.yaml"
-    _run_trial(
+    recorded = f"{folder}/trials/{_TRIAL}/params.yaml"
+    classification.run(
         experiment_builder.build(
             classification_config.classification(), [recorded], "", {}
         ),
         alone,
+        do_train=True,
+        do_eval=True,
     )
     expected, found = _weights(f"{alone}/best"), _weights(f"{folder}/best")
     assert found.keys() == expected.keys()
@@ -97,4 +99,86 @@ def test_a_search(workspace, data_dir, tmp_path):
     assert pathlib.Path(f"{folder}/predictions_test.tsv").exists()
     assert not list(
         pathlib.Path(folder).glob(f"trials/*/{run_checkpoints.NAME}-*")
+    )
+
+
+def test_training_on_in_a_searchs_folder(workspace, data_dir, tmp_path):
+    folder = str(tmp_path)
+    pathlib.Path(folder, search_folder.REPORT_FILE).write_text("{}")
+    with pytest.raises(ValueError, match="holds a search, .* give --search"):
+        classification.run(_params(workspace, data_dir), folder, True, True)
+
+
+@pytest.mark.parametrize(
+    "change, predict_split, message",
+    [
+        ({"task.data_dir": "/nowhere"}, "", "data_dir=/nowhere: .* no such"),
+        ({"task.selection_metric": "luck"}, "", "selection_metric: .* 'luck'"),
+        ({}, "test_mismatched", "split of SST-2: got 'test_mismatched'"),
+        ({"search.seeds": []}, "", "search: got no values"),
+    ],
+)
+def test_mistakes_show_before_the_first_trial(
+    workspace, data_dir, tmp_path, change, predict_split, message
+):
+    params = _params(workspace, data_dir, **{"search.seeds": [1], **change})
+    with pytest.raises(ValueError, match=message):
+        search.run_kind(
+            classification.Classification,
+            params,
+            str(tmp_path / "search"),
+            predict_split,
+        )
+    assert not (tmp_path / "search").exists()
+
+
+@pytest.mark.slow
+def test_killed_and_resumed(workspace, data_dir, tmp_path):
+    """Ends as a search that was not killed does."""
+    space = {"search.learning_rates": [0.01, 0.02], "search.seeds": [1, 2]}
+    params = _params(
+        workspace,
+        data_dir,
+        **{**space, "trainer.checkpoint_interval": 2},
+        **{"task.num_train_epochs": 4.0},
+    )
+    whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
+    search.run_kind(classification.Classification, params, whole)
+    experiment_builder.write_params(params, str(tmp_path))
+    trials = sorted(
+        path.name for path in pathlib.Path(whole, "trials").iterdir()
+    )
+    # In the middle of the second trial, and of the last one.
+    for name in (trials[1], trials[3]):
+        process = _start(tmp_path, killed)
+        trial = pathlib.Path(killed, "trials", name)
+        while not list(trial.glob("ckpt-*.index")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert not (trial / search_folder.TRIAL_FILE).exists()
+    process = _start(tmp_path, killed)
+    assert process.wait() == 0
+    for name in (search_folder.TABLE_FILE, search_folder.REPORT_FILE):
+        contents = [pathlib.Path(f, name).read_text() for f in (whole, killed)]
+        assert contents[0] == contents[1]
+    expected, found = _weights(f"{whole}/best"), _weights(f"{killed}/best")
+    for name, value in expected.items():
+        testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def _start(tmp_path, model_dir):
+    """Starts a search in a process of its own."""
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "mobilebert_tf.run_classifier",
+            f"--config_file={tmp_path}/{experiment_builder.PARAMS_FILE}",
+            f"--model_dir={model_dir}",
+            "--search",
+        ],
+        cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": _ROOT},
     )
