@@ -94,6 +94,8 @@ def run(
             "runtime.distribution_strategy: expected one worker for a search, "
             "got multi_worker_mirrored; share the space out between machines"
         )
+    if not params.task.keep_best:
+        raise ValueError("task.keep_best: expected true for a search")
     folder = search_folder.SearchFolder(model_dir, params, metric)
     results = {}
     for trial in trials:
@@ -158,10 +160,7 @@ def _result_of(run_trial, experiment, trial_dir, metric):
     best = os.path.join(trial_dir, model_selection.BEST)
     score = model_selection.kept_metric(best, course.DEV, metric)
     if score is None:
-        raise ValueError(
-            f"{trial_dir}: the run kept no best model; a search needs "
-            "task.keep_best=true"
-        )
+        raise ValueError(f"{trial_dir}: the run has kept no best model")
     return search_results.Result(score)
 
 

@@ -92,6 +92,7 @@ class SearchFolder:
         metric: str,
     ):
         self._model_dir = model_dir
+        self._removed = os.path.join(model_dir, f".{TRIALS}.removed")
         self._record = {"metric": metric, "experiment": _plain(params)}
         self._check_same_search()
 
@@ -143,6 +144,7 @@ class SearchFolder:
         Args:
             keep: trials whose best models stay.
         """
+        shutil.rmtree(self._removed, ignore_errors=True)
         kept = {self.path(trial) for trial in keep}
         pattern = os.path.join(
             glob.escape(self._model_dir), TRIALS, "*", TRIAL_FILE
@@ -157,10 +159,9 @@ class SearchFolder:
 
     def remove(self, trial: search_trials.Trial) -> None:
         """Removes a trial; a kill leaves it whole or not at all."""
-        removed = os.path.join(self._model_dir, f".{TRIALS}.removed")
-        shutil.rmtree(removed, ignore_errors=True)
-        os.rename(self.path(trial), removed)
-        shutil.rmtree(removed)
+        shutil.rmtree(self._removed, ignore_errors=True)
+        os.rename(self.path(trial), self._removed)
+        shutil.rmtree(self._removed)
 
     def keep(self, trial: search_trials.Trial) -> None:
         """Makes the folder that of a trial's best model."""

@@ -6,6 +6,7 @@ import urllib.request
 import pytest
 import tensorflow_datasets as tfds
 
+from mobilebert_tf.data import classification_sources as sources
 from mobilebert_tf.data import glue
 from mobilebert_tf.data import glue_tasks
 from mobilebert_tf.data import glue_tfds
@@ -107,20 +108,36 @@ def _download(monkeypatch):
     return download
 
 
+def _write_archive(tmp_path, name):
+    """Returns what an archive is unpacked to, and the task's folder there."""
+    folder, files = _ARCHIVES[name]
+    target = tmp_path / "archive" / folder
+    target.mkdir(parents=True)
+    for file_name, content in files.items():
+        (target / file_name).write_text(content, encoding="utf-8")
+    return target.parent, target
+
+
 @pytest.mark.parametrize("name", list(_ARCHIVES))
 def test_examples_are_those_of_the_files(tmp_path, download, name):
     """The readers of both see the same files, official but for their size."""
-    folder, files = _ARCHIVES[name]
-    archive = tmp_path / "archive"
-    (archive / folder).mkdir(parents=True)
-    for file_name, content in files.items():
-        (archive / folder / file_name).write_text(content, encoding="utf-8")
+    archive, folder = _write_archive(tmp_path, name)
     download(str(archive))
     for split in glue.get_task(name).files:
-        expected = glue.read_examples(name, str(archive / folder), split)
+        expected = glue.read_examples(name, str(folder), split)
         found = glue_tfds.read_examples(name, split, str(tmp_path / "tfds"))
         assert found == expected
         assert len(found) == _NUM_ROWS
+
+
+def test_the_source_of_a_task_without_files(tmp_path, download):
+    archive, folder = _write_archive(tmp_path, "MNLI")
+    download(str(archive))
+    task = glue.get_task("MNLI")
+    of_files = sources.GlueSource(task, str(folder))
+    by_name = sources.GlueSource(task, "", str(tmp_path / "tfds"))
+    for split in by_name.splits_of(glue.DEV):
+        assert by_name.read(split) == of_files.read(split)
 
 
 def test_mrpc(tmp_path, download):
@@ -175,10 +192,7 @@ def test_labels_are_those_of_the_task(name):
 
 
 def test_another_order_of_labels(tmp_path, download, monkeypatch):
-    archive = tmp_path / "archive"
-    (archive / "WNLI").mkdir(parents=True)
-    for name, content in _ARCHIVES["WNLI"][1].items():
-        (archive / "WNLI" / name).write_text(content)
+    archive, _ = _write_archive(tmp_path, "WNLI")
     download(str(archive))
     (config,) = [
         each

@@ -422,6 +422,11 @@ def test_one_seed_has_no_deviation(tmp_path, capsys):
             {"seeds": [1]},
             "expected one worker",
         ),
+        (
+            {"task.keep_best": False},
+            {"seeds": [1]},
+            "task.keep_best: expected true",
+        ),
     ],
 )
 def test_wrong_searches(tmp_path, change, space, message):
@@ -433,5 +438,5 @@ def test_wrong_searches(tmp_path, change, space, message):
 
 
 def test_a_run_that_keeps_no_model(tmp_path):
-    with pytest.raises(ValueError, match="kept no best model; .*keep_best"):
+    with pytest.raises(ValueError, match="has kept no best model"):
         _search(tmp_path, lambda params, model_dir: None)
