@@ -236,6 +236,8 @@ class SearchFolder:
                     )
             return
         before = _read_json(path, self._record)
+        if not os.path.exists(os.path.join(self._model_dir, TRIALS)):
+            return  # None has got as far as to train.
         difference = _first_difference(before, self._record)
         if difference:
             key, old, new = difference

@@ -344,6 +344,17 @@ def test_another_experiment_is_no_continuation(tmp_path, change):
     assert not trials.done
 
 
+def test_a_mistake_can_be_mended_before_any_training(tmp_path):
+    def fails(params, model_dir):
+        raise ValueError("no such directory")
+
+    with pytest.raises(ValueError, match="no such directory"):
+        _search(tmp_path, fails, _ONE, **{"task.data_dir": "elsewere"})
+    trials = _Trials(lambda rate, seed: 0.5)
+    _search(tmp_path, trials, _ONE, **{"task.data_dir": "elsewhere"})
+    assert trials.done[0].task.data_dir == "elsewhere"
+
+
 def test_another_metric_is_no_continuation(tmp_path):
     _search(tmp_path, _Trials(lambda rate, seed: 0.5), _ONE)
     with pytest.raises(ValueError, match="metric is 'accuracy' in"):
