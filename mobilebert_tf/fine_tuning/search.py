@@ -46,7 +46,7 @@ def run_kind(
         The metric of the model that was kept, by name.
 
     Raises:
-        ValueError: see `run`; also for wrong input, before the first trial.
+        ValueError: see `run`; also for wrong fields, before the first trial.
     """
     kind = make_kind(params.replace())
     kind.check(do_eval=True)

@@ -112,7 +112,6 @@ def test_training_on_in_a_searchs_folder(workspace, data_dir, tmp_path):
 @pytest.mark.parametrize(
     "change, predict_split, message",
     [
-        ({"task.data_dir": "/nowhere"}, "", "data_dir=/nowhere: .* no such"),
         ({"task.selection_metric": "luck"}, "", "selection_metric: .* 'luck'"),
         ({}, "test_mismatched", "split of SST-2: got 'test_mismatched'"),
         ({"search.seeds": []}, "", "search: got no values"),
