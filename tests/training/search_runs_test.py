@@ -19,6 +19,9 @@ from mobilebert_tf.fine_tuning import search_folder
 from mobilebert_tf.training import run_checkpoints
 
 _ROOT = str(pathlib.Path(__file__).parents[2])
+_RATE = (
+    "trainer.optimizer_config.learning_rate.polynomial.initial_learning_rate"
+)
 _TRIAL = "batch_16_rate_0.02_epochs_1_seed_0"
 
 
@@ -67,6 +70,7 @@ def _weights(folder):
     }
 
 
+@pytest.mark.slow
 def test_a_search(workspace, data_dir, tmp_path):
     """A divergent trial, and one that is as if it were alone."""
     params = _params(
@@ -134,31 +138,28 @@ def test_mistakes_show_before_the_first_trial(
 @pytest.mark.slow
 def test_killed_and_resumed(workspace, data_dir, tmp_path):
     """Ends as a search that was not killed does."""
-    space = {"search.learning_rates": [0.01, 0.02], "search.seeds": [1, 2]}
     params = _params(
         workspace,
         data_dir,
-        **{**space, "trainer.checkpoint_interval": 2},
-        **{"task.num_train_epochs": 4.0},
+        **{"search.seeds": [1, 2], "trainer.checkpoint_interval": 2},
+        **{"task.num_train_epochs": 4.0, _RATE: 0.02},
     )
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
     search.run_kind(classification.Classification, params, whole)
     experiment_builder.write_params(params, str(tmp_path))
-    trials = sorted(
-        path.name for path in pathlib.Path(whole, "trials").iterdir()
-    )
-    # In the middle of the second trial, and of the last one.
-    for name in (trials[1], trials[3]):
-        process = _start(tmp_path, killed)
-        trial = pathlib.Path(killed, "trials", name)
-        while not list(trial.glob("ckpt-*.index")):
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.kill()
-        process.wait()
-        assert not (trial / search_folder.TRIAL_FILE).exists()
+    first, second = sorted(os.listdir(f"{whole}/trials"))
     process = _start(tmp_path, killed)
-    assert process.wait() == 0
+    trial = pathlib.Path(killed, "trials", second)
+    while not list(trial.glob("ckpt-*.index")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (trial / search_folder.TRIAL_FILE).exists()
+    mark = pathlib.Path(killed, "trials", first, search_folder.TRIAL_FILE)
+    written = mark.stat().st_mtime_ns
+    assert _start(tmp_path, killed).wait() == 0
+    assert mark.stat().st_mtime_ns == written
     for name in (search_folder.TABLE_FILE, search_folder.REPORT_FILE):
         contents = [pathlib.Path(f, name).read_text() for f in (whole, killed)]
         assert contents[0] == contents[1]
