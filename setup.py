@@ -34,6 +34,10 @@ setuptools.setup(
         # Quantises a float .tflite by recipe. 0.x releases change the recipe
         # format.
         "ai-edge-quantizer>=0.10,<0.11",
+        # GLUE by name. It imports importlib_resources to write a dataset, but
+        # asks for it below Python 3.9 only.
+        "tensorflow-datasets>=4.9",
+        "importlib-resources>=5",
         # Metrics of record (Matthews, F1, accuracy).
         "scikit-learn>=1.3",
         # Hugging Face's file format, in and out.

@@ -4,6 +4,10 @@
         --data_dir=glue/SST-2 --init_checkpoint=student --model_dir=sst2 \
         --do_train --do_eval --do_predict
 
+    python -m mobilebert_tf.run_classifier \
+        --config_file=configs/glue/mrpc.yaml --search \
+        --init_checkpoint=student --model_dir=mrpc
+
     python -m mobilebert_tf.run_classifier --train_file=reviews.csv \
         --dev_file=dev.csv --text_column=review --label_column=stars \
         --init_checkpoint=student --model_dir=reviews --do_train --do_eval
@@ -29,7 +33,12 @@ _FLAG_TABLE = {
     **fine_tuning_flags.COMMON,
     **_SOURCES,
     "data_dir": _Field(
-        str, "task.data_dir", "Folder of the GLUE task's TSV files."
+        str,
+        "task.data_dir",
+        "Folder of the GLUE task's TSV files; none: of tensorflow-datasets.",
+    ),
+    "tfds_data_dir": _Field(
+        str, "task.tfds_data_dir", "Folder of tensorflow-datasets."
     ),
     "text_column": _Field(str, "task.table.text_column", "Column of the text."),
     "text_b_column": _Field(
@@ -49,8 +58,8 @@ def main(argv):
     del argv
     fine_tuning_flags.run(
         classification.run,
+        classification.Classification,
         classification_config.classification(),
-        classification.Classification.head,
         _FLAG_TABLE,
         sources=list(_SOURCES),
     )

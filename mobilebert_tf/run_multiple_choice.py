@@ -17,8 +17,8 @@ def main(argv):
     del argv
     fine_tuning_flags.run(
         multiple_choice.run,
+        multiple_choice.MultipleChoice,
         multiple_choice_config.multiple_choice(),
-        multiple_choice.MultipleChoice.head,
         fine_tuning_flags.FOLDER,
     )
 

@@ -15,7 +15,9 @@ import json
 from absl import flags
 
 from mobilebert_tf import cli
+from mobilebert_tf.fine_tuning import course
 from mobilebert_tf.fine_tuning import question_answering
+from mobilebert_tf.fine_tuning import search
 from mobilebert_tf.fine_tuning import squad_flags
 
 squad_flags.define()
@@ -24,13 +26,22 @@ squad_flags.define()
 def main(argv):
     del argv
     params = squad_flags.build()
-    scores = question_answering.run(
-        params,
-        flags.FLAGS.model_dir,
-        do_train=flags.FLAGS.do_train,
-        do_eval=flags.FLAGS.do_eval,
-        do_predict=flags.FLAGS.do_predict,
-    )
+    model_dir, do_predict = flags.FLAGS.model_dir, flags.FLAGS.do_predict
+    do_train, do_eval = flags.FLAGS.do_train, flags.FLAGS.do_eval
+    scores = {}
+    if flags.FLAGS.search:
+        scores = search.run_kind(
+            question_answering.QuestionAnswering,
+            params,
+            model_dir,
+            course.DEV if do_predict else "",
+        )
+        # It has evaluated all that it trained.
+        do_train = do_eval = False
+    if do_predict or not flags.FLAGS.search:
+        scores = question_answering.run(
+            params, model_dir, do_train, do_eval, do_predict
+        )
     if scores:
         print(json.dumps(scores))
 

@@ -32,8 +32,8 @@ def main(argv):
     del argv
     fine_tuning_flags.run(
         tagging.run,
+        tagging.Tagging,
         tagging_config.tagging(),
-        tagging.Tagging.head,
         _FLAG_TABLE,
     )
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from mobilebert_tf import files
 from mobilebert_tf.data import glue
 from mobilebert_tf.data import glue_tasks
+from mobilebert_tf.data import glue_tfds
 from mobilebert_tf.data import tables
 from mobilebert_tf.experiments import classification_config
 
@@ -28,18 +29,25 @@ _REGRESSION_METRICS = (
 
 
 class GlueSource:
-    """A GLUE task in the official layout.
+    """A GLUE task, of the official files or of tensorflow-datasets.
 
     Args:
         task: the task.
-        data_dir: folder of its files.
+        data_dir: folder of its files, "" for tensorflow-datasets.
+        tfds_data_dir: folder of its datasets, "" for its own default.
     """
 
-    def __init__(self, task: glue_tasks.GlueTask, data_dir: str):
+    def __init__(
+        self,
+        task: glue_tasks.GlueTask,
+        data_dir: str,
+        tfds_data_dir: str = "",
+    ):
         self.task = task
         self.labels = task.labels
         self.metrics = task.metrics
         self.data_dir = data_dir
+        self.tfds_data_dir = tfds_data_dir
 
     def splits_of(self, split: str) -> list[str]:
         """Returns `split`, and for MNLI its mismatched one."""
@@ -50,8 +58,13 @@ class GlueSource:
         """Returns the examples of a split in file order.
 
         Raises:
-            ValueError: as glue.read_examples; also without a folder.
+            ValueError: as glue.read_examples or glue_tfds.read_examples; also
+                if there is no such folder.
         """
+        if not self.data_dir:
+            return glue_tfds.read_examples(
+                self.task.name, split, self.tfds_data_dir
+            )
         files.require_directory(self.data_dir, "data_dir")
         return glue.read_examples(self.task.name, self.data_dir, split)
 

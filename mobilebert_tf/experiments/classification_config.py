@@ -38,12 +38,15 @@ class ClassificationTaskConfig(fine_tuning_config.LabelTaskConfig):
     Attributes:
         task_name: str. GLUE task (mobilebert_tf.data.glue_tasks); "" with
             `table`.
-        data_dir: str. Folder of the GLUE task's files.
+        data_dir: str. Folder of the GLUE task's files; "" takes them from
+            tensorflow-datasets.
+        tfds_data_dir: str. Its folder of datasets; "" is its own default.
         table: a user's own files, in place of a GLUE task.
     """
 
     task_name: str = ""
     data_dir: str = ""
+    tfds_data_dir: str = ""
     table: TableConfig = dataclasses.field(default_factory=TableConfig)
 
 

@@ -8,6 +8,7 @@ from official.modeling.hyperparams import base_config
 from mobilebert_tf import runtime
 from mobilebert_tf.experiments import model_config
 from mobilebert_tf.experiments import optimization_config
+from mobilebert_tf.experiments import search_config
 
 
 @dataclasses.dataclass
@@ -119,11 +120,22 @@ class FolderTaskConfig(LabelTaskConfig):
     test_file: str = ""
 
 
-def experiment(
-    task: FineTuningTaskConfig,
-) -> config_definitions.ExperimentConfig:
+@dataclasses.dataclass
+class FineTuningExperimentConfig(config_definitions.ExperimentConfig):
+    """An experiment, and the values to try where it is searched.
+
+    Attributes:
+        search: the space of --search; without it, nothing.
+    """
+
+    search: search_config.SearchConfig = dataclasses.field(
+        default_factory=search_config.SearchConfig
+    )
+
+
+def experiment(task: FineTuningTaskConfig) -> FineTuningExperimentConfig:
     """Returns the defaults of fine-tuning: the published recipe."""
-    return config_definitions.ExperimentConfig(
+    return FineTuningExperimentConfig(
         runtime=runtime.RuntimeConfig(distribution_strategy="one_device"),
         task=task,
         trainer=config_definitions.TrainerConfig(

@@ -112,7 +112,8 @@ class Classification(course.Kind):
         return len(self._train_examples)
 
     def training_file(self) -> str:
-        return self.config.data_dir or self.config.table.train_file
+        config = self.config
+        return config.data_dir or config.table.train_file or config.task_name
 
     def evaluation_sets(
         self, reader: starting_models.Reader, output_dir: str
@@ -144,12 +145,12 @@ class Classification(course.Kind):
         )
 
     def info_fields(self) -> dict[str, str]:
-        task = self._source.task
+        task, data_dir = self._source.task, self.config.data_dir
         if task is None:
             return {}
         return {
             "task_name": task.name,
-            "data_dir": os.path.abspath(self.config.data_dir),
+            "data_dir": os.path.abspath(data_dir) if data_dir else "",
         }
 
     def for_model(self, info: model_directory.ModelInfo) -> None:
@@ -204,7 +205,9 @@ class Classification(course.Kind):
                 self._source = sources.TableSource(table)
             else:
                 task = glue.get_task(self.config.task_name)
-                self._source = sources.GlueSource(task, self.config.data_dir)
+                self._source = sources.GlueSource(
+                    task, self.config.data_dir, self.config.tfds_data_dir
+                )
         return self._source
 
     def _read(self, split):
@@ -272,4 +275,6 @@ def source_for(config, info: model_directory.ModelInfo):
             f"{task.name} has {', '.join(task.labels)}; if they mean "
             f"the same, convert the model again with --labels={labels}"
         )
-    return sources.GlueSource(task, config.data_dir or info.data_dir)
+    return sources.GlueSource(
+        task, config.data_dir or info.data_dir, config.tfds_data_dir
+    )

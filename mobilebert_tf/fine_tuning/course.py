@@ -18,6 +18,7 @@ from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.experiments import experiment_builder
 from mobilebert_tf.experiments import optimization_config
 from mobilebert_tf.fine_tuning import model_selection
+from mobilebert_tf.fine_tuning import search_folder
 from mobilebert_tf.fine_tuning import starting_models
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import fine_tuning
@@ -146,6 +147,10 @@ class Kind(abc.ABC):
         """Returns what ModelInfo records of the task, by field."""
         return {}
 
+    def share_caches(self, folder: str) -> None:
+        """Keeps what is cached in `folder`, for several runs on the data."""
+        del folder
+
     def for_model(self, info: model_directory.ModelInfo) -> None:
         """Takes over what a trained model says of its use.
 
@@ -243,6 +248,7 @@ def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
             `model_dir` holds another model or run.
     """
     config, params = kind.config, kind.params
+    search_folder.check_holds_none(model_dir)
     labels = kind.training_labels()
     metric = selection_metric(kind)
     begin = starting_models.start(config, kind.head)

@@ -9,6 +9,8 @@ from official.core import config_definitions
 
 from mobilebert_tf.experiments import experiment_builder
 from mobilebert_tf.experiments import experiment_flags
+from mobilebert_tf.fine_tuning import course
+from mobilebert_tf.fine_tuning import search
 from mobilebert_tf.fine_tuning import starting_models
 
 _Field = experiment_flags.Field
@@ -40,6 +42,7 @@ def define(
 ) -> None:
     """Defines the flags of `table` and what to do with the files."""
     flags.DEFINE_bool("do_train", False, "Train.", flag_values)
+    define_search(flag_values)
     flags.DEFINE_bool("do_eval", False, "Evaluate on the dev set.", flag_values)
     flags.DEFINE_bool("do_predict", False, "Write predictions.", flag_values)
     flags.DEFINE_enum(
@@ -53,10 +56,21 @@ def define(
     experiment_flags.define_overrides(table, flag_values)
 
 
+def define_search(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines --search."""
+    flags.DEFINE_bool(
+        "search",
+        False,
+        "Instead of --do_train, try all values of the experiment's `search`, "
+        "and keep the best model by dev score.",
+        flag_values,
+    )
+
+
 def run(
     task_run: Callable,
+    kind: type[course.Kind],
     defaults: config_definitions.ExperimentConfig,
-    head: str,
     table: Mapping[str, experiment_flags.Field],
     sources: Sequence[str] = (),
     flag_values: flags.FlagValues = flags.FLAGS,
@@ -65,8 +79,8 @@ def run(
 
     Args:
         task_run: `run` of a module of tasks.
+        kind: of that module.
         defaults: of the experiment.
-        head: of the task's models.
         table: of `define`.
         sources: see `build`.
         flag_values: parsed.
@@ -74,15 +88,22 @@ def run(
     Raises:
         ValueError: for wrong flags or input, in one line.
     """
-    params = build(defaults, head, table, ["data_dir"], sources, flag_values)
-    do_predict = flag_values["do_predict"].value
-    task_run(
-        params,
-        flag_values["model_dir"].value,
-        do_train=flag_values["do_train"].value,
-        do_eval=flag_values["do_eval"].value,
-        predict_split=flag_values["predict_split"].value if do_predict else "",
+    params = build(
+        defaults, kind.head, table, ["data_dir"], sources, flag_values
     )
+    model_dir = flag_values["model_dir"].value
+    do_train, do_eval = (
+        flag_values[name].value for name in ("do_train", "do_eval")
+    )
+    do_predict = flag_values["do_predict"].value
+    predict_split = flag_values["predict_split"].value if do_predict else ""
+    if flag_values["search"].value:
+        search.run_kind(kind, params, model_dir, predict_split)
+        # It has evaluated all that it trained.
+        if not predict_split:
+            return
+        do_train = do_eval = False
+    task_run(params, model_dir, do_train, do_eval, predict_split)
 
 
 def build(
@@ -95,8 +116,8 @@ def build(
 ) -> config_definitions.ExperimentConfig:
     """Returns the experiment that the command line describes.
 
-    Without --do_train the defaults are what the run in --model_dir has
-    recorded.
+    Without --do_train and --search the defaults are what the run in
+    --model_dir has recorded.
 
     Args:
         defaults: of the experiment.
@@ -114,7 +135,7 @@ def build(
     """
     model_dir = flag_values["model_dir"].value
     if (
-        not flag_values["do_train"].value
+        not (flag_values["do_train"].value or flag_values["search"].value)
         and model_dir
         and starting_models.is_model(model_dir)
     ):

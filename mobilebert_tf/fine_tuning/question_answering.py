@@ -217,6 +217,10 @@ class QuestionAnswering(course.Kind):
             self.config, network, train_rows, **kwargs
         )
 
+    def share_caches(self, folder: str) -> None:
+        if not self.config.data_dir:
+            self.config.data_dir = os.path.join(folder, data_lib.FOLDER)
+
     def for_model(self, info: model_directory.ModelInfo) -> None:
         """Leaves the lengths as they are: windows may have any."""
 

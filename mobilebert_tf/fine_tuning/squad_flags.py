@@ -79,6 +79,7 @@ def define(flag_values: flags.FlagValues = FLAGS) -> None:
         ("do_predict", "Write the answers to --predict_file, and score them."),
     ):
         flags.DEFINE_bool(name, False, text, flag_values)
+    fine_tuning_flags.define_search(flag_values)
     for name, (kind, reason) in _ELSEWHERE.items():
         definer = flags.DEFINE_bool if kind is bool else flags.DEFINE_string
         definer(name, None, f"Not supported: {reason}.", flag_values)
@@ -92,8 +93,8 @@ def build(
 ) -> config_definitions.ExperimentConfig:
     """Returns the experiment that the command line describes.
 
-    Without --do_train the defaults are what the run in --model_dir has
-    recorded.
+    Without --do_train and --search the defaults are what the run in
+    --model_dir has recorded.
 
     Raises:
         ValueError: see experiment_flags.build_experiment; also for a flag of

@@ -29,6 +29,10 @@ from mobilebert_tf.training import training_log
 _CHATTY_FILES = ("controller.py", "loop_fns.py", "functional_saver.py")
 
 
+class NotFiniteError(ValueError):
+    """A loss term, gradient or weight became NaN or infinite."""
+
+
 class StageTrainer(base_trainer.Trainer):
     """The Garden's trainer, with optimizer state saved under a name of its own.
 
@@ -73,9 +77,10 @@ def run_stages(
         The metrics of the last evaluation; empty without one.
 
     Raises:
-        ValueError: if a batch does not divide into its parts; or if a loss
-            term, gradient or weight becomes NaN or infinite: it names which,
-            the step and the last good checkpoint, which is kept.
+        ValueError: if a batch does not divide into its parts.
+        NotFiniteError: if a loss term, gradient or weight becomes NaN or
+            infinite: it names which, the step and the last good checkpoint,
+            which is kept.
     """
     _check_intervals(params.trainer)
     for stage in stages:
@@ -327,7 +332,7 @@ class _StopWhenNotFinite:
         else:
             return
         checkpoint = model_directory.find_checkpoint(self._model_dir)
-        raise ValueError(
+        raise NotFiniteError(
             f"step {step}: {reason} (stage {self._stage.name}); a lower "
             "learning rate often helps; last good checkpoint: "
             f"{checkpoint or 'none'}"
