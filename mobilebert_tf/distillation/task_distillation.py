@@ -16,7 +16,6 @@ Legend: B batch, C classes or choices, N examples, S sequence, H hidden_size.
 """
 
 import time
-from collections.abc import Callable
 from collections.abc import Mapping
 
 import numpy as np
@@ -25,6 +24,7 @@ import tf_keras
 from absl import logging
 
 from mobilebert_tf import losses
+from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.distillation import layer_mapping
 from mobilebert_tf.distillation import transfer
 from mobilebert_tf.experiments import pretraining_config
@@ -36,7 +36,6 @@ DISTILLATION = "distillation_loss"
 _KEY = "task.distillation"
 _TEACHER = "teacher_"
 _LOGITS = ("logits", "start_logits", "end_logits")
-_INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 # Always the same, so that a run that is continued gets the same logits.
 _BATCH_SIZE = 64
 _SECONDS_BETWEEN_LINES = 10.0
@@ -49,8 +48,8 @@ class TaskDistillation:
     """The teacher of a fine-tuning task.
 
     The task's loss has `factors` in place of its own, and the `terms` and
-    `loss_weights` of here beside its own. Items are what labels are of:
-    examples, or the words of tagging.
+    `loss_weights` of here beside its own. Logits count where there is a label:
+    of tagging, at words.
 
     Args:
         config: TaskDistillationConfig with a teacher.
@@ -103,65 +102,60 @@ class TaskDistillation:
             factors[DISTILLATION] = 1.0 - alpha
         return factors | self._map_factors()
 
-    def teacher_logits(
-        self,
-        num_examples: int,
-        inputs: Callable[[slice], Mapping[str, np.ndarray]],
-    ) -> dict[str, np.ndarray]:
-        """Runs the teacher over the training examples; {} if nothing needs it.
+    def teacher_logits(self, rows: rows_lib.Rows) -> dict[str, np.ndarray]:
+        """Runs the teacher over the training data; {} if nothing needs it.
 
         Args:
-            num_examples: N.
-            inputs: rows to what the model reads of these examples.
+            rows: N rows of the model's inputs.
 
         Returns:
             float32 [N, ...] by name: what `terms` expects among its inputs.
         """
         if not self.uses_logits:
             return {}
-        logging.info("the teacher's logits of %d examples", num_examples)
+        count = len(rows)
+        logging.info("the teacher's logits of %d rows", count)
         predict = tf.function(self._predict, reduce_retracing=True)
         logits = {}
         begin = shown = time.monotonic()
-        for start in range(0, num_examples, _BATCH_SIZE):
-            rows = slice(start, min(start + _BATCH_SIZE, num_examples))
-            for name, values in predict(_select(inputs(rows))).items():
+        for start in range(0, count, _BATCH_SIZE):
+            part = slice(start, min(start + _BATCH_SIZE, count))
+            for name, values in predict(_select(rows.inputs(part))).items():
                 if not start:
-                    shape = [num_examples, *values.shape[1:]]
+                    shape = [count, *values.shape[1:]]
                     logits[name] = np.zeros(shape, np.float32)
-                logits[name][rows] = values.numpy()
+                logits[name][part] = values.numpy()
             now = time.monotonic()
             if now - shown > _SECONDS_BETWEEN_LINES:
                 shown = now
-                rate = rows.stop / (now - begin)
+                rate = part.stop / (now - begin)
                 logging.info(
-                    "teacher: %d/%d  %.0f examples/s",
-                    rows.stop,
-                    num_examples,
-                    rate,
+                    "teacher: %d/%d  %.0f rows/s", part.stop, count, rate
                 )
         return logits
 
     def loss_weights(
-        self, inputs: Mapping[str, tf.Tensor], items: tf.Tensor
+        self, inputs: Mapping[str, tf.Tensor], has_label: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """Returns {name: weight} of `terms`, from the inputs alone.
 
         Args:
             inputs: a batch.
-            items: float [B] or, of tagging, [B, S]: 1 for what has a label.
+            has_label: bool [B] or, of tagging, [B, S].
         """
         tokens = transfer.weight(self._transfer, _mask(inputs))
         weights = {name: tokens for name in self._map_factors()}
         if self.uses_logits:
-            weights[DISTILLATION] = tf.reduce_sum(tf.cast(items, tf.float32))
+            weights[DISTILLATION] = tf.reduce_sum(
+                tf.cast(has_label, tf.float32)
+            )
         return weights
 
     def terms(
         self,
         inputs: Mapping[str, tf.Tensor],
         outputs: Mapping[str, tf.Tensor],
-        items: tf.Tensor,
+        has_label: tf.Tensor,
     ) -> Terms:
         """Returns {name: (mean, weight)}, float32 scalars.
 
@@ -171,13 +165,13 @@ class TaskDistillation:
         Args:
             inputs: a batch, with what `teacher_logits` returned of it.
             outputs: of the student.
-            items: as of loss_weights.
+            has_label: as of loss_weights.
         """
-        weights = self.loss_weights(inputs, items)
+        weights = self.loss_weights(inputs, has_label)
         terms = {}
         if self.uses_logits:
             values = self._distances(inputs, outputs)
-            total = tf.reduce_sum(tf.cast(items, tf.float32) * values)
+            total = tf.reduce_sum(tf.cast(has_label, tf.float32) * values)
             weight = weights[DISTILLATION]
             terms[DISTILLATION] = tf.math.divide_no_nan(total, weight), weight
         if self._teacher_blocks:
@@ -211,7 +205,7 @@ class TaskDistillation:
 
     def _block_terms(self, inputs, outputs):
         taught = self._teacher.encoder(
-            {name: _flat(inputs[name]) for name in _INPUTS},
+            {name: _flat(inputs[name]) for name in rows_lib.INPUT_NAMES},
             training=False,
             num_blocks=max(self._teacher_blocks) + 1,
         )
@@ -295,7 +289,10 @@ def _teacher_blocks(config, teacher, student):
 
 
 def _select(inputs):
-    return {name: tf.convert_to_tensor(inputs[name]) for name in _INPUTS}
+    return {
+        name: tf.convert_to_tensor(inputs[name])
+        for name in rows_lib.INPUT_NAMES
+    }
 
 
 def _mask(inputs):

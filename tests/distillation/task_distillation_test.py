@@ -10,6 +10,7 @@ import tf_keras
 from scipy import special
 from scipy import stats
 
+from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.distillation import task_distillation
 from mobilebert_tf.experiments import task_distillation_config
 from mobilebert_tf.modeling import models
@@ -75,13 +76,8 @@ def _inputs(head, count=_COUNT):
     return inputs, items
 
 
-def _rows(inputs):
-    return lambda rows: {name: ids[rows] for name, ids in inputs.items()}
-
-
 def _with_logits(distillation, inputs):
-    count = len(inputs["input_word_ids"])
-    return inputs | distillation.teacher_logits(count, _rows(inputs))
+    return inputs | distillation.teacher_logits(rows_lib.ArrayRows(inputs))
 
 
 def _relative_entropy(teacher, student, temperature):
@@ -96,7 +92,9 @@ def _relative_entropy(teacher, student, temperature):
 def test_logits_of_all_examples_are_the_teachers(count):
     teacher = _model("classification", _TEACHER)
     inputs, _ = _inputs("classification", count)
-    logits = _distillation(teacher=teacher).teacher_logits(count, _rows(inputs))
+    logits = _distillation(teacher=teacher).teacher_logits(
+        rows_lib.ArrayRows(inputs)
+    )
     assert list(logits) == ["teacher_logits"]
     small_networks.assert_close(
         logits["teacher_logits"], teacher(inputs)["logits"]
@@ -107,7 +105,7 @@ def test_logits_of_both_ends():
     teacher = _model("question_answering", _TEACHER)
     inputs, _ = _inputs("question_answering")
     distillation = _distillation("question_answering", teacher)
-    logits = distillation.teacher_logits(_COUNT, _rows(inputs))
+    logits = distillation.teacher_logits(rows_lib.ArrayRows(inputs))
     outputs = teacher(inputs)
     assert set(logits) == {"teacher_start_logits", "teacher_end_logits"}
     for name, values in logits.items():
@@ -199,7 +197,7 @@ def test_labels_alone_spare_the_teacher():
     distillation = _distillation(teacher=teacher, ground_truth_ratio=1.0)
     inputs, items = _inputs("classification")
     assert distillation.factors("cross_entropy") == {"cross_entropy": 1.0}
-    assert distillation.teacher_logits(_COUNT, never) == {}
+    assert distillation.teacher_logits(rows_lib.ArrayRows(inputs)) == {}
     assert distillation.terms(inputs, {}, items) == {}
     assert distillation.loss_weights(inputs, items) == {}
     assert distillation.metric_names == []
@@ -363,5 +361,4 @@ def test_blocks_that_cannot_be_compared(sizes, values, message):
 
 def _of_model(batch):
     """Returns the part of a batch that a model is called with."""
-    names = ("input_word_ids", "input_mask", "input_type_ids")
-    return {name: batch[name] for name in names}
+    return {name: batch[name] for name in rows_lib.INPUT_NAMES}

@@ -23,7 +23,7 @@ def load(
     """Loads the best model of the teacher's folder, else its newest.
 
     Args:
-        config: of the run.
+        config: of the run, checked.
         info: how the student is used.
         network: of the student.
         vocab_file: the student's vocabulary.
@@ -32,10 +32,9 @@ def load(
         What the teacher adds to the loss; None without a teacher.
 
     Raises:
-        ValueError: for values that mean nothing; or if the folder holds no
-            model, or one for another task, labels, vocabulary or length.
+        ValueError: if the folder holds no model, or one for another task,
+            labels, vocabulary or length.
     """
-    task_distillation.check(config)
     if not config.teacher_dir:
         return None
     files.require_directory(config.teacher_dir, "teacher_dir")
