@@ -27,9 +27,11 @@ from mobilebert_tf import losses
 from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.distillation import layer_mapping
 from mobilebert_tf.distillation import transfer
+from mobilebert_tf.experiments import experiment_checks
 from mobilebert_tf.experiments import pretraining_config
 from mobilebert_tf.experiments import task_distillation_config
 from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.tasks import gradient_steps
 
 DISTILLATION = "distillation_loss"
 
@@ -40,8 +42,6 @@ _LOGITS = ("logits", "start_logits", "end_logits")
 _BATCH_SIZE = 64
 _SECONDS_BETWEEN_LINES = 10.0
 _NO_DEFECTS = pretraining_config.OfficialDefectsConfig()
-
-Terms = dict[str, tuple[tf.Tensor, tf.Tensor]]
 
 
 class TaskDistillation:
@@ -156,7 +156,7 @@ class TaskDistillation:
         inputs: Mapping[str, tf.Tensor],
         outputs: Mapping[str, tf.Tensor],
         has_label: tf.Tensor,
-    ) -> Terms:
+    ) -> gradient_steps.Terms:
         """Returns {name: (mean, weight)}, float32 scalars.
 
         Feature and attention terms are sums over the student's blocks, each
@@ -167,13 +167,12 @@ class TaskDistillation:
             outputs: of the student.
             has_label: as of loss_weights.
         """
-        weights = self.loss_weights(inputs, has_label)
         terms = {}
         if self.uses_logits:
-            values = self._distances(inputs, outputs)
-            total = tf.reduce_sum(tf.cast(has_label, tf.float32) * values)
-            weight = weights[DISTILLATION]
-            terms[DISTILLATION] = tf.math.divide_no_nan(total, weight), weight
+            terms[DISTILLATION] = gradient_steps.weighted_mean(
+                self._distances(inputs, outputs),
+                tf.cast(has_label, tf.float32),
+            )
         if self._teacher_blocks:
             named = transfer.named(self._block_terms(inputs, outputs))
             terms |= {name: named[name] for name in self._map_factors()}
@@ -256,6 +255,12 @@ def check(config: task_distillation_config.TaskDistillationConfig) -> None:
                 f"{_KEY}.{name}: expected at least 0, got "
                 f"{getattr(config, name)}"
             )
+    if config.layer_mapping not in experiment_checks.LAYER_MAPPINGS:
+        raise ValueError(
+            f"{_KEY}.layer_mapping: expected one of "
+            f"{', '.join(experiment_checks.LAYER_MAPPINGS)}, got "
+            f"{config.layer_mapping!r}"
+        )
     if config.teacher_layers and config.layer_mapping != "explicit":
         raise ValueError(
             f"{_KEY}.teacher_layers: expected none with layer_mapping="

@@ -308,6 +308,7 @@ def test_a_batch_without_words_has_no_distillation_loss():
         ({"temperature": 0.0}, "temperature: expected more than 0, got 0.0"),
         ({"feature_map_factor": -1.0}, "factor: expected at least 0, got -1"),
         ({"attention_factor": float("inf")}, "expected at least 0, got inf"),
+        ({"layer_mapping": "all"}, "one_to_one, every_k, explicit, got 'all'"),
         ({"teacher_layers": [0]}, "none with layer_mapping=one_to_one, got"),
     ],
 )

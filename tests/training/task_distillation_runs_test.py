@@ -79,7 +79,11 @@ def _question_data(folder, words):
         context = rng.sample(words, 6)
         start = len(" ".join([*context[:3], ""]))
         answer = {"text": context[3], "answer_start": start}
-        question = {"id": str(row), "question": rng.choice(words), "answers": [answer]}
+        question = {
+            "id": str(row),
+            "question": rng.choice(words),
+            "answers": [answer],
+        }
         paragraphs.append({"context": " ".join(context), "qas": [question]})
     content = {"data": [{"title": "", "paragraphs": paragraphs}]}
     path = folder / "train.json"
@@ -204,14 +208,14 @@ def _prepare(workspace):
     return prepare
 
 
-def _weights(model_dir):
-    """The model's variables in the newest checkpoint, by name."""
+def _variables(model_dir):
+    """The newest checkpoint, by name."""
     checkpoint = model_directory.latest_checkpoint(str(model_dir))
     reader = tf.train.load_checkpoint(checkpoint)
     return {
         name: reader.get_tensor(name)
         for name in reader.get_variable_to_shape_map()
-        if name.startswith("model/")
+        if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
     }
 
 
@@ -221,41 +225,59 @@ def _assert_same(one, other):
         np.testing.assert_array_equal(values, other[name], err_msg=name)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "classification",
-        "question_answering",
-        pytest.param("regression", marks=pytest.mark.slow),
-        pytest.param("tagging", marks=pytest.mark.slow),
-        pytest.param("multiple_choice", marks=pytest.mark.slow),
-    ],
-)
-def test_the_loss_is_shared_between_labels_and_teacher(prepare, tmp_path, name):
-    kind, _, run = prepare(name)
-    run(tmp_path, ground_truth_ratio=0.25, feature_map_factor=0.5)
-    rows = training_log.read_metrics(str(tmp_path))
-    assert len(rows) == _STEPS
-    for row in rows:
-        expected = (
-            0.25 * row[kind.label_loss]
-            + 0.75 * row["distillation_loss"]
-            + 0.5 * row["feature_map_loss"]
-        )
-        assert row["training_loss"] == pytest.approx(expected, rel=1e-4)
-        assert row["distillation_loss"] > 0
-        assert row["feature_map_loss"] > 0
-    # Its folder holds the student, and nothing of the teacher.
-    student = model_directory.load(str(tmp_path)).model
-    assert len(_weights(tmp_path)) == len(student.weights)
+_FACTORS = {"ground_truth_ratio": 0.25, "feature_map_factor": 0.5}
 
 
 @pytest.fixture(scope="module", name="distilled")
 def _distilled(prepare, workspace):
     """Folder of a whole run of a classifier."""
     folder = workspace.folder / "distilled"
-    prepare("classification")[2](folder, ground_truth_ratio=0.25)
+    prepare("classification")[2](folder, **_FACTORS)
     return folder
+
+
+@pytest.fixture(scope="module", name="plain")
+def _plain(prepare, workspace):
+    """Folder of the same run without a teacher."""
+    folder = workspace.folder / "plain"
+    prepare("classification")[2](folder, teacher_dir="")
+    return folder
+
+
+def _assert_shared_loss(folder, label_loss):
+    rows = training_log.read_metrics(str(folder))
+    assert len(rows) == _STEPS
+    for row in rows:
+        terms = {
+            name: row[name]
+            for name in (label_loss, "distillation_loss", "feature_map_loss")
+        }
+        assert min(terms.values()) > 0
+        expected = np.dot([0.25, 0.75, 0.5], list(terms.values()))
+        assert row["training_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_loss_is_shared_between_labels_and_teacher(distilled):
+    _assert_shared_loss(distilled, "cross_entropy")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "question_answering",
+        pytest.param("regression", marks=pytest.mark.slow),
+        pytest.param("tagging", marks=pytest.mark.slow),
+        pytest.param("multiple_choice", marks=pytest.mark.slow),
+    ],
+)
+def test_every_kind_of_task_can_be_taught(prepare, tmp_path, name):
+    kind, _, run = prepare(name)
+    run(tmp_path, **_FACTORS)
+    _assert_shared_loss(tmp_path, kind.label_loss)
+
+
+def test_checkpoints_hold_nothing_of_the_teacher(distilled, plain):
+    assert _variables(distilled).keys() == _variables(plain).keys()
 
 
 def _stop_at(folder, step):
@@ -273,34 +295,36 @@ def test_a_run_goes_on_to_the_same_weights_with_a_moved_teacher(
     shutil.copytree(distilled, folder)
     shutil.copytree(teacher, moved)
     _stop_at(folder, 2)
-    run(folder, ground_truth_ratio=0.25, teacher_dir=str(moved))
-    _assert_same(_weights(folder), _weights(distilled))
+    run(folder, **_FACTORS, teacher_dir=str(moved))
+    _assert_same(_variables(folder), _variables(distilled))
 
 
 @pytest.mark.parametrize(
     "changed, key",
     [
-        ({"ground_truth_ratio": 0.5}, "ground_truth_ratio"),
-        ({"teacher_dir": ""}, "teacher_dir"),
-        ({"feature_map_factor": 1.0}, "feature_map_factor"),
+        ({**_FACTORS, "ground_truth_ratio": 0.5}, "ground_truth_ratio"),
+        ({**_FACTORS, "feature_map_factor": 1.0}, "feature_map_factor"),
+        ({**_FACTORS, "temperature": 2.0}, "temperature"),
     ],
 )
 def test_a_run_does_not_go_on_with_another_loss(
     prepare, distilled, changed, key
 ):
     _, _, run = prepare("classification")
-    values = {"ground_truth_ratio": 0.25, **changed}
-    if not values.get("teacher_dir", "somewhere"):
-        values.pop("ground_truth_ratio")
     with pytest.raises(ValueError, match=f"task.distillation.{key} is"):
-        run(distilled, **values)
+        run(distilled, **changed)
 
 
-def test_labels_alone_are_plain_fine_tuning(prepare, tmp_path):
+def test_a_plain_run_does_not_go_on_with_a_teacher(prepare, plain):
     _, _, run = prepare("classification")
-    run(tmp_path / "taught", ground_truth_ratio=1.0)
-    run(tmp_path / "plain", teacher_dir="")
-    _assert_same(_weights(tmp_path / "taught"), _weights(tmp_path / "plain"))
+    with pytest.raises(ValueError, match="task.distillation.teacher_dir is ''"):
+        run(plain)
+
+
+def test_labels_alone_are_plain_fine_tuning(prepare, plain, tmp_path):
+    _, _, run = prepare("classification")
+    run(tmp_path, ground_truth_ratio=1.0)
+    _assert_same(_variables(tmp_path), _variables(plain))
 
 
 def test_mistakes_show_before_anything_is_written(prepare, tmp_path):
