@@ -25,6 +25,27 @@ COMMON = {
     "warmup_proportion": _Field(
         float, "task.warmup_proportion", "Warm-up share."
     ),
+    "teacher_dir": _Field(
+        str, "task.distillation.teacher_dir", "Fine-tuned teacher."
+    ),
+    "distill_temperature": _Field(
+        float, "task.distillation.temperature", "Of both models' logits."
+    ),
+    "distill_ground_truth_ratio": _Field(
+        float,
+        "task.distillation.ground_truth_ratio",
+        "Weight of the labels; the rest goes to the teacher's logits.",
+    ),
+    "hidden_distill_factor": _Field(
+        float,
+        "task.distillation.feature_map_factor",
+        "Weight of feature-map transfer.",
+    ),
+    "attention_distill_factor": _Field(
+        float,
+        "task.distillation.attention_factor",
+        "Weight of attention transfer.",
+    ),
 }
 # Of a FolderTaskConfig.
 FOLDER = {
