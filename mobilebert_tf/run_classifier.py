@@ -50,7 +50,7 @@ def main(argv):
     fine_tuning_flags.run(
         classification.run,
         classification_config.classification(),
-        classification.Classification.head,
+        classification.Classification,
         _FLAG_TABLE,
         sources=list(_SOURCES),
     )

@@ -18,7 +18,7 @@ def main(argv):
     fine_tuning_flags.run(
         multiple_choice.run,
         multiple_choice_config.multiple_choice(),
-        multiple_choice.MultipleChoice.head,
+        multiple_choice.MultipleChoice,
         fine_tuning_flags.FOLDER,
     )
 

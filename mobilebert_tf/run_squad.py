@@ -15,6 +15,8 @@ import json
 from absl import flags
 
 from mobilebert_tf import cli
+from mobilebert_tf.fine_tuning import fine_tuning_flags
+from mobilebert_tf.fine_tuning import form_evaluation
 from mobilebert_tf.fine_tuning import question_answering
 from mobilebert_tf.fine_tuning import squad_flags
 
@@ -23,7 +25,15 @@ squad_flags.define()
 
 def main(argv):
     del argv
+    paths = fine_tuning_flags.paths_to_evaluate()
     params = squad_flags.build()
+    if paths:
+        form_evaluation.run(
+            question_answering.QuestionAnswering(params),
+            paths,
+            flags.FLAGS.model_dir,
+        )
+        return
     scores = question_answering.run(
         params,
         flags.FLAGS.model_dir,

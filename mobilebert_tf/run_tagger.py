@@ -33,7 +33,7 @@ def main(argv):
     fine_tuning_flags.run(
         tagging.run,
         tagging_config.tagging(),
-        tagging.Tagging.head,
+        tagging.Tagging,
         _FLAG_TABLE,
     )
 

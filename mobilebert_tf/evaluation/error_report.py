@@ -6,8 +6,7 @@ side, so that what an export costs is told metric by metric.
 Legend: N rows, C classes.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib import figure as figure_lib
@@ -31,26 +30,10 @@ _MAX_CELL_LENGTH = 600
 _BINS = 10
 
 
-class Result(NamedTuple):
-    """A model on a set.
-
-    Attributes:
-        name: of the model, as shown.
-        outputs: what model_outputs.predict returns.
-        measurement: what EvaluationSet.measure says of them.
-    """
-
-    name: str
-    outputs: evaluation_sets.Outputs
-    measurement: evaluation_sets.Measurement
-
-
 def write(
     path: str,
     title: str,
-    evaluation_set: evaluation_sets.EvaluationSet,
-    results: Sequence[Result],
-    in_percent: bool = False,
+    models: Mapping[str, evaluation_sets.Evaluated],
     max_errors: int = 50,
 ) -> None:
     """Writes the page, whole or not at all.
@@ -58,23 +41,19 @@ def write(
     Args:
         path: of the file.
         title: of the page.
-        evaluation_set: what the models ran on.
-        results: of one or more models. Details and errors are those of the
-            first; the others are compared to it.
-        in_percent: bool. Whether scores are from 0 to 100, as SQuAD's.
+        models: by name, run on the same set. Details and errors are those of
+            the first; the others are compared to it.
         max_errors: how many of the worst errors are shown.
     """
     page = html_report.HtmlReport(title)
-    header, *rows = zip(
-        *metrics_table(evaluation_set, results, in_percent), strict=True
-    )
+    header, *rows = zip(*metrics_table(models), strict=True)
     page.add_table("Metrics", header, rows)
-    first = results[0]
-    if len(results) > 1:
-        page.add_heading(f"In detail: {first.name}")
+    name, first = next(iter(models.items()))
+    if len(models) > 1:
+        page.add_heading(f"In detail: {name}")
     counts = first.measurement.counts
     if _MATRIX in counts:
-        _add_confusion(page, counts)
+        _add_confusion(page, counts, first.set.class_names)
     if _SCORES in counts:
         page.add_table("Scores", *_scores_table(counts[_SCORES]))
     logits = first.outputs.get("logits")
@@ -84,7 +63,7 @@ def write(
             "predicts.",
             _confidence_figure(logits),
         )
-    errors = evaluation_set.worst_errors(first.outputs, max_errors)
+    errors = first.set.worst_errors(first.outputs, max_errors)
     if errors.rows:
         page.add_table(
             f"The {len(errors.rows)} worst errors",
@@ -97,9 +76,7 @@ def write(
 
 
 def metrics_table(
-    evaluation_set: evaluation_sets.EvaluationSet,
-    results: Sequence[Result],
-    in_percent: bool = False,
+    models: Mapping[str, evaluation_sets.Evaluated],
 ) -> list[list[str]]:
     """Returns the table of metrics: the header, then a line per model.
 
@@ -109,42 +86,34 @@ def metrics_table(
     which the most likely class, or that of any token, is another.
 
     Args:
-        evaluation_set: what the models ran on.
-        results: of one or more models.
-        in_percent: bool. Whether scores are from 0 to 100.
+        models: by name, run on the same set.
     """
-    first = results[0]
-    is_comparison = len(results) > 1
-    table = [["model", *(result.name for result in results)]]
+    evaluated = list(models.values())
+    table = [["model", *models]]
     names = dict.fromkeys(
-        name for result in results for name in result.measurement.metrics
+        name for each in evaluated for name in each.measurement.metrics
     )
     for name in names:
-        values = [each.measurement.metrics.get(name) for each in results]
+        values = [each.measurement.metrics.get(name) for each in evaluated]
         table.append([name, *map(_figure, values)])
-        if is_comparison:
-            unit, scale, digits = "points", 1.0 if in_percent else 100.0, 2
-            if name.endswith(_NO_SHARES):
-                unit, scale, digits = "difference", 1.0, 4
+        if len(evaluated) > 1:
+            is_share = not name.endswith(_NO_SHARES)
+            scale = 100.0 if is_share and not evaluated[0].set.in_percent else 1
             differences = (
-                _difference(values[0], value, scale, digits)
+                _difference(values[0], value, scale, 2 if is_share else 4)
                 for value in values[1:]
             )
+            unit = "points" if is_share else "difference"
             table.append([unit, "", *differences])
-    if is_comparison:
-        counts = (
-            num_differing(evaluation_set, first.outputs, each.outputs)
-            for each in results[1:]
-        )
+    if len(evaluated) > 1:
+        counts = (num_differing(evaluated[0], each) for each in evaluated[1:])
         cells = ["" if count is None else str(count) for count in counts]
         table.append(["rows that differ", "", *cells])
     return [list(line) for line in zip(*table, strict=True)]
 
 
 def num_differing(
-    evaluation_set: evaluation_sets.EvaluationSet,
-    first: evaluation_sets.Outputs,
-    second: evaluation_sets.Outputs,
+    first: evaluation_sets.Evaluated, second: evaluation_sets.Evaluated
 ) -> int | None:
     """Returns the number of rows whose most likely classes differ.
 
@@ -152,25 +121,24 @@ def num_differing(
     or end does. None for values of a regression.
 
     Args:
-        evaluation_set: what both ran on.
-        first, second: outputs on the set.
+        first, second: models on the same set.
     """
-    differs = np.zeros(len(evaluation_set), bool)
-    for name in evaluation_set.output_names:
-        if first[name].shape[-1] == 1 or first[name].ndim == 1:
+    differs = np.zeros(len(first.set), bool)
+    for name in first.set.output_names:
+        one, other = first.outputs[name], second.outputs[name]
+        if one.shape[-1] == 1:
             return None
-        changed = first[name].argmax(axis=-1) != second[name].argmax(axis=-1)
+        changed = one.argmax(axis=-1) != other.argmax(axis=-1)
         if changed.ndim == 2:  # Of each token; padding does not count.
-            inputs = evaluation_set.inputs(slice(None))
+            inputs = first.set.inputs(slice(None))
             changed = (changed & (inputs["input_mask"] == 1)).any(axis=1)
         differs |= changed
     return int(differs.sum())
 
 
-def _add_confusion(page, counts):
+def _add_confusion(page, counts, names):
     matrix = np.array(counts[_MATRIX])
-    names = list(counts.get(_SCORES, range(len(matrix))))
-    names = [_shortened(str(name), _MAX_NAME_LENGTH) for name in names]
+    names = [_shortened(name, _MAX_NAME_LENGTH) for name in names]
     if len(matrix) <= _MAX_DRAWN_CLASSES:
         page.add_figure(
             "Confusion matrix: counts, and as colours the shares of each true "

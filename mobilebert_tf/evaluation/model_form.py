@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+from mobilebert_tf.data import rows as rows_lib
+
+INPUTS = rows_lib.INPUT_NAMES
 
 # A dimension that the model leaves open is None.
 Shape = tuple[int | None, ...]

@@ -9,6 +9,8 @@ from official.core import config_definitions
 
 from mobilebert_tf.experiments import experiment_builder
 from mobilebert_tf.experiments import experiment_flags
+from mobilebert_tf.fine_tuning import course
+from mobilebert_tf.fine_tuning import form_evaluation
 from mobilebert_tf.fine_tuning import starting_models
 
 _Field = experiment_flags.Field
@@ -42,6 +44,7 @@ def define(
     flags.DEFINE_bool("do_train", False, "Train.", flag_values)
     flags.DEFINE_bool("do_eval", False, "Evaluate on the dev set.", flag_values)
     flags.DEFINE_bool("do_predict", False, "Write predictions.", flag_values)
+    define_evaluate(flag_values)
     flags.DEFINE_enum(
         "predict_split",
         "test",
@@ -53,20 +56,51 @@ def define(
     experiment_flags.define_overrides(table, flag_values)
 
 
+def define_evaluate(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines --evaluate."""
+    flags.DEFINE_list(
+        "evaluate",
+        [],
+        "Finished models to evaluate on the dev set, side by side: .tflite "
+        "files, SavedModels, folders of models.",
+        flag_values,
+    )
+
+
+def paths_to_evaluate(
+    flag_values: flags.FlagValues = flags.FLAGS,
+) -> list[str]:
+    """Returns the paths of --evaluate, and sees to a --model_dir.
+
+    Raises:
+        ValueError: if there is something else to do.
+    """
+    paths = list(dict.fromkeys(flag_values["evaluate"].value))
+    if not paths:
+        return []
+    for name in ("do_train", "do_eval", "do_predict"):
+        if flag_values[name].value:
+            raise ValueError(f"--evaluate and --{name}: expected one of them")
+    flag_values.set_default("model_dir", form_evaluation.default_folder(paths))
+    return paths
+
+
 def run(
     task_run: Callable,
     defaults: config_definitions.ExperimentConfig,
-    head: str,
+    kind: type[course.Kind],
     table: Mapping[str, experiment_flags.Field],
     sources: Sequence[str] = (),
     flag_values: flags.FlagValues = flags.FLAGS,
 ) -> None:
     """Calls `task_run` with the experiment and actions of the parsed flags.
 
+    With --evaluate it calls form_evaluation.run.
+
     Args:
         task_run: `run` of a module of tasks.
         defaults: of the experiment.
-        head: of the task's models.
+        kind: of the task.
         table: of `define`.
         sources: see `build`.
         flag_values: parsed.
@@ -74,7 +108,14 @@ def run(
     Raises:
         ValueError: for wrong flags or input, in one line.
     """
-    params = build(defaults, head, table, ["data_dir"], sources, flag_values)
+    paths = paths_to_evaluate(flag_values)
+    params = build(
+        defaults, kind.head, table, ["data_dir"], sources, flag_values
+    )
+    if paths:
+        model_dir = flag_values["model_dir"].value
+        form_evaluation.run(kind(params), paths, model_dir)
+        return
     do_predict = flag_values["do_predict"].value
     task_run(
         params,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.evaluation import error_report
 from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import metrics
@@ -17,24 +18,20 @@ class LabelledSet(evaluation_set.EvaluationSet):
     """Rows with random labels; every row is its own worst error."""
 
     def __init__(self, names, num_rows=300, text=TEXT):
-        super().__init__("dev")
-        self._names = names
+        ids = np.ones([num_rows, 4], np.int32)
+        super().__init__(
+            "dev", rows_lib.ArrayRows(dict.fromkeys(rows_lib.INPUT_NAMES, ids))
+        )
+        self.class_names = tuple(names)
         self._text = text
         generator = np.random.default_rng(5)
         self.labels = generator.integers(0, len(names), num_rows)
-
-    def __len__(self):
-        return len(self.labels)
-
-    def inputs(self, rows):
-        ids = np.zeros([len(self), 4], np.int32)[rows]
-        return {"input_word_ids": ids, "input_mask": np.ones_like(ids)}
 
     def measure(self, outputs):
         predictions = outputs["logits"].argmax(axis=-1)
         return evaluation_set.Measurement(
             metrics.compute(["accuracy"], self.labels, predictions),
-            metrics.confusion(self.labels, predictions, self._names),
+            metrics.confusion(self.labels, predictions, self.class_names),
         )
 
     def worst_errors(self, outputs, count):
@@ -45,22 +42,22 @@ class LabelledSet(evaluation_set.EvaluationSet):
     def random_outputs(self, seed=0, noise=1.5):
         """Returns logits that are often right."""
         generator = np.random.default_rng(seed)
-        logits = np.eye(len(self._names))[self.labels]
+        logits = np.eye(len(self.class_names))[self.labels]
         logits = logits + generator.normal(0, noise / 3, logits.shape)
         return {"logits": logits.astype(np.float32)}
 
 
-def _results(rows, **outputs):
-    return [
-        error_report.Result(name, values, rows.measure(values))
+def _evaluated(rows, **outputs):
+    return {
+        name: evaluation_set.Evaluated(rows, values, rows.measure(values))
         for name, values in outputs.items()
-    ]
+    }
 
 
-def _page(tmp_path, rows, results=None):
+def _page(tmp_path, rows, models=None):
     path = tmp_path / "evaluation_dev.html"
-    results = results or _results(rows, keras=rows.random_outputs())
-    error_report.write(str(path), "A & B", rows, results)
+    models = models or _evaluated(rows, keras=rows.random_outputs())
+    error_report.write(str(path), "A & B", models)
     return path.read_text()
 
 
@@ -129,8 +126,8 @@ def test_names_and_texts_are_no_markup(tmp_path):
 def test_a_long_text_is_cut_with_a_mark(tmp_path):
     text = "begin" + "x" * 100_000 + "end"
     rows = LabelledSet(["a", "b"], text=text)
-    results = _results(rows, keras=rows.random_outputs(noise=5.0))
-    page = _page(tmp_path, rows, results)
+    models = _evaluated(rows, keras=rows.random_outputs(noise=5.0))
+    page = _page(tmp_path, rows, models)
     cell = _table(page, "The 50 worst errors")[0][1]
     assert cell.startswith("beginx") and cell.endswith("xend")
     assert "[... 99408 characters ...]" in cell
@@ -145,7 +142,7 @@ def test_a_hundred_classes(tmp_path):
     matrix = sklearn_metrics.confusion_matrix(
         rows.labels, outputs["logits"].argmax(axis=1)
     )
-    page = _page(tmp_path, rows, _results(rows, keras=outputs))
+    page = _page(tmp_path, rows, _evaluated(rows, keras=outputs))
     pairs = _table(page, "The most confused of 100 classes")
     wrong = np.where(np.eye(100), 0, matrix)
     assert [int(cells[2]) for cells in pairs] == sorted(
@@ -163,7 +160,7 @@ def test_a_hundred_classes(tmp_path):
 def test_no_errors(tmp_path):
     rows = LabelledSet(["a", "b"])
     page = _page(
-        tmp_path, rows, _results(rows, keras=rows.random_outputs(noise=0))
+        tmp_path, rows, _evaluated(rows, keras=rows.random_outputs(noise=0))
     )
     assert "<p>No errors.</p>" in page
 
@@ -177,7 +174,7 @@ def test_one_row_of_one_class(tmp_path):
 def test_models_side_by_side(tmp_path):
     rows = LabelledSet(["a", "b", "c"])
     first, second = rows.random_outputs(1), rows.random_outputs(2)
-    results = _results(rows, keras=first, int8=second)
+    models = _evaluated(rows, keras=first, int8=second)
     accuracies = [
         sklearn_metrics.accuracy_score(
             rows.labels, outputs["logits"].argmax(axis=1)
@@ -188,36 +185,45 @@ def test_models_side_by_side(tmp_path):
         first["logits"].argmax(axis=1) != second["logits"].argmax(axis=1)
     )
     difference = 100 * (accuracies[1] - accuracies[0])
-    assert _table(_page(tmp_path, rows, results), "Metrics") == [
+    assert _table(_page(tmp_path, rows, models), "Metrics") == [
         ["accuracy", *(f"{accuracy:.4f}" for accuracy in accuracies)],
         ["points", "", f"{difference:+.2f}"],
         ["rows that differ", "", str(differing)],
     ]
-    header, *lines = error_report.metrics_table(rows, results)
+    header, *lines = error_report.metrics_table(models)
     assert header == ["model", "accuracy", "points", "rows that differ"]
     assert [line[0] for line in lines] == ["keras", "int8"]
 
 
-def _measured(name, outputs, **values):
-    return error_report.Result(
-        name, outputs, evaluation_set.Measurement(values, {})
-    )
+class _Percent(LabelledSet):
+    in_percent = True
 
 
 def test_units_of_differences():
-    rows = LabelledSet(["a", "b"])
+    rows = _Percent(["a", "b"])
     outputs = rows.random_outputs()
-    results = [
-        _measured("a", outputs, f1=80.0, best_f1_thresh=1.5),
-        _measured("b", outputs, f1=79.25, best_f1_thresh=1.25, total=7.0),
-    ]
-    _, first, second = error_report.metrics_table(
-        rows, results, in_percent=True
-    )
+    values = {
+        "a": {"f1": 80.0, "best_f1_thresh": 1.5},
+        "b": {"f1": 79.25, "best_f1_thresh": 1.25, "total": 7.0},
+    }
+    models = {
+        name: evaluation_set.Evaluated(
+            rows, outputs, evaluation_set.Measurement(metrics_, {})
+        )
+        for name, metrics_ in values.items()
+    }
+    _, first, second = error_report.metrics_table(models)
     assert second == [
         *("b", "79.2500", "-0.75", "1.2500", "-0.2500", "7.0000", "", "0")
     ]
     assert first == ["a", "80.0000", "", "1.5000", "", "", "", ""]
+
+
+def _num_differing(rows, first, second):
+    return error_report.num_differing(
+        evaluation_set.Evaluated(rows, first, None),
+        evaluation_set.Evaluated(rows, second, None),
+    )
 
 
 class _Spans(LabelledSet):
@@ -225,34 +231,29 @@ class _Spans(LabelledSet):
 
 
 def test_spans_differ_by_start_or_end():
-    rows = _Spans(["a", "b"], num_rows=4)
-    first = {name: np.eye(4) for name in rows.output_names}
-    second = {name: np.eye(4) for name in rows.output_names}
-    second["start_logits"] = np.eye(4)[[1, 1, 2, 3]]
-    second["end_logits"] = np.eye(4)[[1, 1, 3, 3]]
-    assert error_report.num_differing(rows, first, second) == 2
+    first = dict.fromkeys(_Spans.output_names, np.eye(4))
+    second = {
+        "start_logits": np.eye(4)[[1, 1, 2, 3]],
+        "end_logits": np.eye(4)[[1, 1, 3, 3]],
+    }
+    assert _num_differing(_Spans(["a", "b"], num_rows=4), first, second) == 2
 
 
 class _Tagged(LabelledSet):
     def inputs(self, rows):
-        ids = np.ones([len(self), 4], np.int32)[rows]
-        mask = np.array([1, 1, 1, 0], np.int32) * ids
-        return {"input_word_ids": ids, "input_mask": mask}
+        return {"input_mask": np.array([[1, 1, 1, 0]] * 3, np.int32)[rows]}
 
 
 def test_tags_of_padding_do_not_differ():
-    rows = _Tagged(["a", "b"], num_rows=3)
     first = np.zeros([3, 4, 2])
     second = first.copy()
     second[0, 3, 1] = 1.0  # Padding.
     second[1, 2, 1] = 1.0
-    assert (
-        error_report.num_differing(rows, {"logits": first}, {"logits": second})
-        == 1
-    )
+    rows = _Tagged(["a", "b"], num_rows=3)
+    assert _num_differing(rows, {"logits": first}, {"logits": second}) == 1
 
 
 def test_values_of_a_regression_do_not_differ_in_class():
     rows = LabelledSet(["value"])
     values = {"logits": np.zeros([300, 1])}
-    assert error_report.num_differing(rows, values, values) is None
+    assert _num_differing(rows, values, values) is None

@@ -11,6 +11,7 @@ from scipy import special
 
 from mobilebert_tf import model_directory
 from mobilebert_tf import tokenization
+from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import model_form
 from mobilebert_tf.evaluation import model_forms
@@ -38,7 +39,6 @@ class RandomSet(evaluation_set.EvaluationSet):
     """Rows of random ids with padding; nothing to score."""
 
     def __init__(self, shape, output_shapes):
-        super().__init__("dev")
         self.output_names = tuple(output_shapes)
         self.output_shapes = output_shapes
         generator = np.random.default_rng(7)
@@ -46,17 +46,9 @@ class RandomSet(evaluation_set.EvaluationSet):
         lengths = generator.integers(3, shape[-1] + 1, shape[:-1])
         mask = np.arange(shape[-1]) < lengths[..., np.newaxis]
         types = mask & (np.arange(shape[-1]) > 2)
-        self._inputs = {
-            "input_word_ids": (ids * mask).astype(np.int32),
-            "input_mask": mask.astype(np.int32),
-            "input_type_ids": types.astype(np.int32),
-        }
-
-    def __len__(self):
-        return len(self._inputs["input_mask"])
-
-    def inputs(self, rows):
-        return {name: ids[rows] for name, ids in self._inputs.items()}
+        values = zip(model_form.INPUTS, (ids * mask, mask, types), strict=True)
+        arrays = {name: value.astype(np.int32) for name, value in values}
+        super().__init__("dev", rows_lib.ArrayRows(arrays))
 
     def measure(self, outputs):
         raise NotImplementedError
