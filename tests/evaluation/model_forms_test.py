@@ -23,12 +23,13 @@ LENGTH = 12
 VOCAB_SIZE = 40
 CONFIG = config_lib.mobilebert(
     vocab_size=VOCAB_SIZE,
-    hidden_size=32,
-    embedding_size=16,
+    hidden_size=16,
+    embedding_size=8,
     num_hidden_layers=1,
-    num_attention_heads=4,
+    num_attention_heads=2,
+    num_feedforward_networks=1,
     intermediate_size=32,
-    intra_bottleneck_size=16,
+    intra_bottleneck_size=8,
     max_position_embeddings=16,
 )
 # Rounding alone, through a converter's fused kernels.
@@ -233,7 +234,7 @@ def _model_folder(folder, kind):
     return str(folder / "model")
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 100])
+@pytest.mark.parametrize("batch_size", [2, 100])
 def test_keras_model(kind, batch_size):
     _check(
         model_outputs.predict(kind.set, kind.model, batch_size), kind.expected
