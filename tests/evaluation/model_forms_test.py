@@ -246,12 +246,14 @@ def test_model_folder(kind, tmp_path):
     _check(model_outputs.predict(kind.set, folder, 2), kind.expected)
 
 
+@pytest.mark.slow
 def test_saved_model_of_any_batch(kind, tmp_path):
     shape = [None, *kind.set.inputs(slice(1))["input_mask"].shape[1:]]
     path = _saved_model(tmp_path / "saved", kind.module(shape))
     _check(model_outputs.predict(kind.set, path, 2), kind.expected)
 
 
+@pytest.mark.slow
 def test_tflite_of_one_row(kind, tmp_path):
     """Choices go in one at a time where the file takes a sequence."""
     shape = [1, *kind.set.inputs(slice(1))["input_mask"].shape[1:]]
@@ -392,7 +394,7 @@ def test_int8_inputs_and_outputs(quantized_file):
     runner = litert.Interpreter(path).get_signature_runner()
     for details in (runner.get_input_details(), runner.get_output_details()):
         assert all(d["dtype"] == np.int8 for d in details.values())
-    rows = RandomSet((20, LENGTH), CLASSES)
+    rows = RandomSet((50, LENGTH), CLASSES)  # As calibrated.
     expected = model_outputs.predict(
         rows, str(quantized_file / "float.tflite")
     )["logits"]
