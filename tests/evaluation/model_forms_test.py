@@ -370,7 +370,7 @@ def quantized_file(tmp_path_factory):
     def examples():
         for row in range(len(rows)):
             inputs = rows.inputs(slice(row, row + 1))
-            yield [inputs[n].astype(np.float32) for n in model_form.INPUTS]
+            yield {name: ids.astype(np.float32) for name, ids in inputs.items()}
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [serve.get_concrete_function()], module
