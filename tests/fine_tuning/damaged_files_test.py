@@ -379,7 +379,8 @@ def _nothing(task):
 def _folder(task):
     task.train.unlink()
     task.train.mkdir()
-    return task.train, ""
+    # With --data_dir it is told as the name of a file there.
+    return task.train.name, ""
 
 
 DAMAGES = (
