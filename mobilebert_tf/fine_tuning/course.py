@@ -298,7 +298,7 @@ def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
     if teacher is not None and training_loop.saved_step(model_dir) < steps:
         teacher_logits = teacher.teacher_logits(train_rows)
     with strategy.scope():
-        return training_loop.run_stages(
+        metrics = training_loop.run_stages(
             params,
             [schedule.Stage(_STAGE, 0, steps)],
             lambda stage, start_step: kind.make_task(
@@ -318,6 +318,8 @@ def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
             evaluate,
             has_stalled if config.early_stopping_patience else None,
         )
+    record.write_pages()
+    return metrics
 
 
 def evaluate_outputs(
@@ -378,6 +380,7 @@ def _evaluate(kind, trained, output_dir, strategy):
         output_dir, trained.info.labels, selection_metric(kind)
     )
     record(trained.model, step_of(trained), metrics, evaluated)
+    record.write_pages()
     log_validation(trained, metrics, output_dir, strategy)
     return metrics
 
