@@ -192,7 +192,7 @@ class _Maker:
         if self._float_model is None:
             print("Converting the float32 graph", flush=True)
             self._float_model = quantization.convert(
-                inference_graph.classifier_module(self._model, self._length)
+                inference_graph.module_of(self._model, self._length)
             )
         if name == quantization.FLOAT32:
             return self._float_model

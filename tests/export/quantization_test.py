@@ -29,7 +29,7 @@ def _probabilities(model, inputs):
 def _export(config, length, num_calibration=24):
     """Returns model, float32 content and int8 content."""
     model = small_models.make_classifier(config)
-    module = inference_graph.classifier_module(model, length)
+    module = inference_graph.module_of(model, length)
     float_model = quantization.convert(module)
     inputs = small_models.make_inputs(config, num_calibration, length, seed=1)
     ranges = calibration.collect_ranges(
@@ -151,9 +151,7 @@ def test_signature_survives_quantization(micro, tmp_path):
 def test_calibration_ranges_are_those_of_the_examples():
     config = small_models.CONFIGS["mobilebert"]
     model = small_models.make_classifier(config)
-    module = inference_graph.classifier_module(
-        model, small_models.SEQUENCE_LENGTH
-    )
+    module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
     float_model = quantization.convert(module)
     inputs = small_models.make_inputs(config, 5)
     ranges = calibration.collect_ranges(
@@ -174,9 +172,7 @@ def test_calibration_names_a_tensor_that_is_not_finite():
     model = small_models.make_classifier(config)
     norm = model.encoder.blocks[0].output_bottleneck.normalization
     norm.gamma.assign(norm.gamma * 1e38)
-    module = inference_graph.classifier_module(
-        model, small_models.SEQUENCE_LENGTH
-    )
+    module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
     inputs = small_models.make_inputs(config, 1)
     with pytest.raises(ValueError, match="layer_.* is not finite"):
         calibration.collect_ranges(
@@ -188,7 +184,7 @@ def test_calibration_without_examples():
     config = small_models.CONFIGS["tiny"]
     model = small_models.make_classifier(config)
     content = quantization.convert(
-        inference_graph.classifier_module(model, small_models.SEQUENCE_LENGTH)
+        inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
     )
     with pytest.raises(ValueError, match="expected examples, got none"):
         calibration.collect_ranges(content, [])

@@ -17,7 +17,7 @@ LABELS = np.array([0, 1, 0, 1])
 def float_model():
     model = small_models.make_classifier(small_models.CONFIGS["mobilebert"])
     return quantization.convert(
-        inference_graph.classifier_module(model, small_models.SEQUENCE_LENGTH)
+        inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
     )
 
 
