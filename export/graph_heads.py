@@ -47,6 +47,10 @@ class FirstTokenHead:
 
     first_token_only = True
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return (self.output,)
+
     def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
         del mask
         pooled = _pool(outputs[-1], self.pooler)  # [1, H]
@@ -67,6 +71,7 @@ class TokenHead:
     dense: weights_lib.Dense
 
     first_token_only = False
+    output_names = (LOGITS,)
 
     def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
         del mask
@@ -86,6 +91,7 @@ class SpanHead:
     end: weights_lib.Dense
 
     first_token_only = False
+    output_names = (START_LOGITS, END_LOGITS)
 
     def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
         del mask
@@ -109,6 +115,8 @@ class SentenceEmbeddingHead:
 
     pooling: str
     normalize: bool
+
+    output_names = (SENTENCE_EMBEDDING,)
 
     @property
     def first_token_only(self) -> bool:
@@ -137,6 +145,7 @@ class EncoderHead:
     pooler: weights_lib.Dense | None
 
     first_token_only = False
+    output_names = (SEQUENCE_OUTPUT, POOLED_OUTPUT)
 
     def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
         del mask
