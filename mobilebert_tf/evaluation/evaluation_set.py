@@ -58,9 +58,12 @@ class EvaluationSet(rows_lib.Rows):
         name: as above.
         output_names: the outputs of the model that are scored; arrays of N
             rows each, in the order of the inputs.
+        output_shapes: of a row of each, by name, for those that the set
+            knows: a model of another number of labels is told by them.
     """
 
     output_names: tuple[str, ...] = ("logits",)
+    output_shapes: Mapping[str, tuple[int, ...]] = {}
 
     def __init__(self, name: str, rows: rows_lib.Rows):
         self.name = name
