@@ -1,7 +1,11 @@
 """Heads of the deployment graph: what an app reads of a fine-tuned model.
 
 A head takes the encoder's outputs and the mask and returns the file's outputs
-by name.
+by name. Its attributes say
+
+    first_token_only  whether it reads the first token alone
+    output_names      names of the outputs
+    num_layers        how many dense layers give outputs, poolers apart
 
 Legend: S sequence, H hidden_size, C labels.
 """
@@ -46,6 +50,7 @@ class FirstTokenHead:
     softmax: bool = False
 
     first_token_only = True
+    num_layers = 1
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -72,6 +77,7 @@ class TokenHead:
 
     first_token_only = False
     output_names = (LOGITS,)
+    num_layers = 1
 
     def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
         del mask
@@ -92,6 +98,7 @@ class SpanHead:
 
     first_token_only = False
     output_names = (START_LOGITS, END_LOGITS)
+    num_layers = 2
 
     def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
         del mask
@@ -117,6 +124,7 @@ class SentenceEmbeddingHead:
     normalize: bool
 
     output_names = (SENTENCE_EMBEDDING,)
+    num_layers = 0
 
     @property
     def first_token_only(self) -> bool:
@@ -146,6 +154,7 @@ class EncoderHead:
 
     first_token_only = False
     output_names = (SEQUENCE_OUTPUT, POOLED_OUTPUT)
+    num_layers = 0
 
     def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
         del mask

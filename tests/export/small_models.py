@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert import interpreter as litert
 
+from export import calibration
 from export import inference_graph
 from mobilebert_tf import model_directory
 from mobilebert_tf import tokenization
@@ -14,6 +15,7 @@ from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
 
 SEQUENCE_LENGTH = 16
+NUM_LABELS = 3
 # Of a tensor's largest value: float32 rounding through a few layers.
 RELATIVE_TOLERANCE = 1e-4
 
@@ -79,7 +81,7 @@ def randomize(model, seed: int = 0) -> None:
         variable.assign(values.astype(np.float32))
 
 
-def make_classifier(config, num_labels: int = 3, seed: int = 0):
+def make_classifier(config, num_labels: int = NUM_LABELS, seed: int = 0):
     """Returns a randomised MobileBertForSequenceClassification."""
     return _built(
         models.MobileBertForSequenceClassification(config, num_labels), seed
@@ -149,10 +151,7 @@ def run(content: bytes, inputs: dict[str, np.ndarray]) -> dict:
     """Runs a .tflite example by example; returns {output: [N, ...]}."""
     interpreter = litert.Interpreter(model_content=content)
     runner = interpreter.get_signature_runner(inference_graph.SIGNATURE)
-    outputs = [
-        runner(**{name: values[i : i + 1] for name, values in inputs.items()})
-        for i in range(len(inputs["input_word_ids"]))
-    ]
+    outputs = [runner(**row) for row in calibration.single_rows(inputs)]
     return {
         name: np.concatenate([output[name] for output in outputs])
         for name in outputs[0]
