@@ -16,6 +16,7 @@ from mobilebert_tf.modeling import models
 
 SEQUENCE_LENGTH = 16
 NUM_LABELS = 3
+INPUT_NAMES = inference_graph.INPUT_NAMES
 # Of a tensor's largest value: float32 rounding through a few layers.
 RELATIVE_TOLERANCE = 1e-4
 
