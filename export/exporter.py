@@ -96,6 +96,7 @@ class Result:
     Attributes:
         checkpoint: the weights' origin.
         info: of the model.
+        data: what was given of the data; the rest is the model's own.
         max_seq_length: as used.
         judge: with the Keras model's outputs and metrics.
         variants: in the order asked for.
@@ -103,6 +104,7 @@ class Result:
 
     checkpoint: str
     info: model_directory.ModelInfo
+    data: Mapping[str, object]
     max_seq_length: int
     judge: verification.Judge
     variants: tuple[Variant, ...]
@@ -138,7 +140,6 @@ def export(options: Options) -> Result:
         # Before Keras' minutes: what cannot be written is told at once.
         _write_vocabulary_and_labels(folder, options, trained.info.labels)
         rows = sum(len(each) for each in sets)
-        rows = sum(len(each) for each in sets)
         print(f"Running Keras on {rows} rows", flush=True)
         judge = verification.Judge(
             trained.model,
@@ -156,6 +157,7 @@ def export(options: Options) -> Result:
     return Result(
         checkpoint=trained.checkpoint,
         info=trained.info,
+        data={name: v for name, v in options.data.items() if v is not None},
         max_seq_length=length,
         judge=judge,
         variants=tuple(variants),

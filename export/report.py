@@ -32,7 +32,8 @@ def to_dict(result: exporter.Result) -> dict:
         "task_name": info.task_name,
         "max_seq_length": result.max_seq_length,
         "labels": list(info.labels),
-        "num_rows": {each.set.name: len(each.set) for each in judge.reference},
+        "data": dict(result.data),
+        "num_rows": judge.num_rows,
         "keras": {"metrics": judge.metrics},
         "variants": [_variant_to_dict(v, result) for v in result.variants],
     }
@@ -85,8 +86,8 @@ def write(result: exporter.Result, output: str) -> None:
     info = result.info
     page = html_report.HtmlReport(f"Export of {info.task_name or info.head}")
     rows = ", ".join(
-        f"{len(each.set)} rows of {each.set.name}"
-        for each in result.judge.reference
+        f"{count} rows of {name}"
+        for name, count in result.judge.num_rows.items()
     )
     page.add_text(
         f"{result.checkpoint}, sequence length {result.max_seq_length}, "
@@ -195,12 +196,8 @@ def _float_operators(census):
 def _scatter(judge, variant):
     figure = figure_lib.Figure(figsize=(4.5, 4.5))
     axes = figure.add_subplot()
-    pairs = zip(
-        judge.app_values(judge.reference).items(),
-        judge.app_values(variant.verdict.evaluated).values(),
-        strict=True,
-    )
-    for (name, reference), values in pairs:
+    for name, reference in judge.values.items():
+        values = variant.verdict.values[name]
         if name == graph_heads.PROBABILITIES:
             reference, values = reference[..., -1], values[..., -1]
         reference = np.ma.compressed(reference)

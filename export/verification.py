@@ -29,16 +29,16 @@ class Verification:
     """The verdict on one file.
 
     Attributes:
-        evaluated: the file on each set.
+        values: what an app reads on the first set; see comparison.
         metrics: {name: value} of all sets.
         drops: {name: points} lost against Keras (negative: gained), of the
             metrics that it is judged by.
-        comparisons: {output: Comparison}, on the first set.
+        comparisons: {output: Comparison}, of `values`.
         census: operators by name and number format; empty of a SavedModel.
         failures: reasons, empty if the file passes.
     """
 
-    evaluated: Sequence[evaluation_set.Evaluated]
+    values: dict[str, np.ndarray]
     metrics: dict[str, float]
     drops: dict[str, float]
     comparisons: dict[str, comparison.Comparison]
@@ -59,8 +59,9 @@ class Judge:
         num_threads: of LiteRT.
 
     Attributes:
-        reference: the Keras model on each set.
-        metrics: {name: value} of them all.
+        num_rows: of each set, by name.
+        values: what an app would read of the Keras model on the first set.
+        metrics: {name: value} of the Keras model on all sets.
         points: points in a unit, by the metrics judged by.
     """
 
@@ -77,8 +78,11 @@ class Judge:
         self._num_float_layers = graph_heads.from_model(model).num_layers
         self._max_metric_drop = max_metric_drop
         self._num_threads = num_threads
-        self.reference = evaluate(sets, model)
-        self.metrics = evaluation_set.joint_metrics(self.reference)
+        self._sets = sets
+        self.num_rows = {each.name: len(each) for each in sets}
+        evaluated = evaluate(sets, model)
+        self.values = self._app_values(evaluated)
+        self.metrics = evaluation_set.joint_metrics(evaluated)
         points = {name: points_of(name) for name in self.metrics}
         self.points = {name: each for name, each in points.items() if each}
 
@@ -94,15 +98,11 @@ class Judge:
             ValueError: if it cannot be loaded or run, or its outputs cannot
                 be compared.
         """
-        sets = [each.set for each in self.reference]
-        evaluated = evaluate(sets, path, self._num_threads)
+        evaluated = evaluate(self._sets, path, self._num_threads)
+        values = self._app_values(evaluated)
         comparisons = {
-            name: comparison.compare(values, given)
-            for (name, values), given in zip(
-                self.app_values(self.reference).items(),
-                self.app_values(evaluated).values(),
-                strict=True,
-            )
+            name: comparison.compare(reference, values[name])
+            for name, reference in self.values.items()
         }
         metrics = evaluation_set.joint_metrics(evaluated)
         drops = {
@@ -123,13 +123,10 @@ class Judge:
         else:
             failures += rounding_failures(comparisons)
         return Verification(
-            evaluated, metrics, drops, comparisons, census, tuple(failures)
+            values, metrics, drops, comparisons, census, tuple(failures)
         )
 
-    def app_values(
-        self, evaluated: Sequence[evaluation_set.Evaluated]
-    ) -> dict[str, np.ndarray]:
-        """Returns what an app reads on the first set; see comparison."""
+    def _app_values(self, evaluated):
         first = evaluated[0]
         return comparison.app_values(self._head, first.set, first.outputs)
 
