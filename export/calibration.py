@@ -3,6 +3,8 @@
 import warnings
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
 
 import numpy as np
 from ai_edge_litert import interpreter as litert
@@ -37,6 +39,21 @@ def choose_examples(
         raise ValueError("calibration: expected examples, got none")
     order = np.random.default_rng(seed).permutation(num_examples)
     return np.sort(order[:num_wanted])
+
+
+def single_rows(
+    inputs: Mapping[str, np.ndarray],
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields inputs int32 [1, S], one after another.
+
+    Args:
+        inputs: int32 [N, S] by name, or [N, C, S] of C choices.
+    """
+    flat = {
+        name: ids.reshape(-1, ids.shape[-1]) for name, ids in inputs.items()
+    }
+    for i in range(len(next(iter(flat.values())))):
+        yield {name: ids[i : i + 1] for name, ids in flat.items()}
 
 
 def collect_ranges(

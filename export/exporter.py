@@ -3,24 +3,27 @@
 import contextlib
 import dataclasses
 import os
+import shutil
+import tempfile
 import time
+from collections.abc import Mapping
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from export import calibration
 from export import inference_graph
 from export import quantization
+from export import saved_model
+from export import task_data
 from export import verification
 from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
-from mobilebert_tf.data import glue
-from mobilebert_tf.data import rows as rows_lib
-from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.fine_tuning import model_selection
 
+SAVED_MODEL = "saved_model"
+VARIANTS = (*quantization.VARIANTS, SAVED_MODEL)
 VOCAB_FILE = "vocab.txt"
 LABELS_FILE = "labels.txt"
 
@@ -32,10 +35,14 @@ class Options:
     """What to export and how to judge it.
 
     Attributes:
-        model_dir: folder of a fine-tuned classifier.
+        model_dir: folder of a fine-tuned model.
         output: folder of the files to write.
-        variants: of quantization.VARIANTS.
-        data_dir, task_name, max_seq_length: None or "" for the model's own.
+        variants: of VARIANTS.
+        data: what to calibrate and verify on, by the name of a flag, see
+            task_data; without, what the model's folder records.
+        params_override: other fields of the recorded experiment, as the
+            fine-tuning binaries take them.
+        max_seq_length: None for the model's own.
         calibration_examples: how many training examples set int8 ranges.
         seed: chooses them.
         max_metric_drop: points that a variant may lose against Keras.
@@ -45,8 +52,8 @@ class Options:
     model_dir: str
     output: str
     variants: Sequence[str] = quantization.VARIANTS
-    data_dir: str | None = None
-    task_name: str | None = None
+    data: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    params_override: str = ""
     max_seq_length: int | None = None
     calibration_examples: int = 200
     seed: int = 0
@@ -59,11 +66,10 @@ class Variant:
     """A file, or why there is none.
 
     Attributes:
-        name: of quantization.VARIANTS.
-        path: of the file.
+        name: of VARIANTS.
+        path: of the file, or the folder of a SavedModel.
         size: bytes; 0 without a file.
         seconds: to make it.
-        outputs: its probabilities on the examples, or None.
         verdict: its Verification, or None.
         error: why it could not be made or run, "" otherwise.
     """
@@ -72,7 +78,6 @@ class Variant:
     path: str
     size: int = 0
     seconds: float = 0.0
-    outputs: np.ndarray | None = None
     verdict: verification.Verification | None = None
     error: str = ""
 
@@ -90,22 +95,18 @@ class Result:
 
     Attributes:
         checkpoint: the weights' origin.
-        task_name, data_dir, max_seq_length: as used.
-        labels: names, in the order of the probabilities.
-        label_ids: int32 [N], true labels of the verification examples.
-        reference: float32 [N, C], probabilities of the Keras model.
-        reference_metrics: {name: value}.
+        info: of the model.
+        data: what was given of the data; the rest is the model's own.
+        max_seq_length: as used.
+        judge: with the Keras model's outputs and metrics.
         variants: in the order asked for.
     """
 
     checkpoint: str
-    task_name: str
-    data_dir: str
+    info: model_directory.ModelInfo
+    data: Mapping[str, object]
     max_seq_length: int
-    labels: tuple[str, ...]
-    label_ids: np.ndarray
-    reference: np.ndarray
-    reference_metrics: dict[str, float]
+    judge: verification.Judge
     variants: tuple[Variant, ...]
 
 
@@ -116,83 +117,76 @@ def export(options: Options) -> Result:
         ValueError: for options, a model or data that cannot be used.
     """
     _check_options(options)
-    trained = model_directory.load(
-        model_selection.best_or_newest(options.model_dir)
-    )
-    info = trained.info
-    if info.head != model_directory.SEQUENCE_CLASSIFICATION:
-        raise ValueError(
-            f"{options.model_dir}: expected a "
-            f"{model_directory.SEQUENCE_CLASSIFICATION} model, got head "
-            f"{info.head!r}; fine-tune it first"
-        )
-    if glue.is_regression(info.labels):
-        raise ValueError(
-            f"{options.model_dir}: expected a classifier, got a regression"
-        )
+    folder = model_selection.best_or_newest(options.model_dir)
+    trained = model_directory.load(folder)
     length = (
-        info.max_seq_length
+        trained.info.max_seq_length
         if options.max_seq_length is None
         else options.max_seq_length
     )
     trained.config.check_sequence_length(length, "max_seq_length")
-    task = _task_of(options, info)
-    data_dir = files.require_directory(
-        options.data_dir or info.data_dir, "data_dir"
-    )
-
-    def features(examples):
-        return glue.features(examples, trained.tokenizer, length, task.labels)
-
-    print(f"Exporting {trained.checkpoint}", flush=True)
-    dev = features(glue.read_examples(task.name, data_dir, glue.DEV))
-    # Before Keras' minutes: what cannot be written is told at once.
-    _write_vocabulary_and_labels(options, info.labels)
-    print(f"Running Keras on {len(dev['label_ids'])} examples", flush=True)
-    outputs = prediction.predict(
-        trained.model, rows_lib.input_rows(dev), ["logits"]
-    )
-    reference = prediction.probabilities(outputs["logits"])
-
-    maker = _Maker(options, trained.model, length, task, data_dir, features)
-    variants = []
-    for name in options.variants:
-        path = os.path.join(options.output, f"model_{name}.tflite")
-        variants.append(
-            _make_and_verify(name, path, maker, dev, reference, task, options)
+    with tempfile.TemporaryDirectory() as cache_dir:
+        data = task_data.TaskData(
+            options.model_dir,
+            folder,
+            trained.info,
+            length,
+            options.data,
+            options.params_override,
+            cache_dir,
         )
+        print(f"Exporting {trained.checkpoint}", flush=True)
+        sets = data.evaluation_sets()
+        # Before Keras' minutes: what cannot be written is told at once.
+        _write_vocabulary_and_labels(folder, options, trained.info.labels)
+        rows = sum(len(each) for each in sets)
+        print(f"Running Keras on {rows} rows", flush=True)
+        judge = verification.Judge(
+            trained.model,
+            trained.info.head,
+            sets,
+            data.points_of,
+            options.max_metric_drop,
+            options.num_threads,
+        )
+        maker = _Maker(options, trained.model, length, data)
+        variants = [
+            _make_and_verify(name, maker, judge, options.output)
+            for name in options.variants
+        ]
     return Result(
         checkpoint=trained.checkpoint,
-        task_name=task.name,
-        data_dir=data_dir,
+        info=trained.info,
+        data={name: v for name, v in options.data.items() if v is not None},
         max_seq_length=length,
-        labels=info.labels,
-        label_ids=dev["label_ids"],
-        reference=reference,
-        reference_metrics=verification.measure(
-            task.metrics, dev["label_ids"], reference
-        ),
+        judge=judge,
         variants=tuple(variants),
     )
 
 
 class _Maker:
-    """Makes the content of variants; all of them start from one conversion."""
+    """Makes variants; all .tflite files start from one conversion."""
 
-    def __init__(self, options, model, length, task, data_dir, features):
+    def __init__(self, options, model, length, data):
         self._options = options
-        self._model = model
         self._length = length
-        self._task = task
-        self._data_dir = data_dir
-        self._features = features
+        self._data = data
         self._float_model = None
+        self.model = model
 
-    def make(self, name):
+    def make(self, name, path):
+        """Writes a variant."""
+        if name == SAVED_MODEL:
+            print("Saving the Keras model", flush=True)
+            saved_model.write(self.model, path)
+        else:
+            files.write_bytes(path, self._content(name))
+
+    def _content(self, name):
         if self._float_model is None:
             print("Converting the float32 graph", flush=True)
             self._float_model = quantization.convert(
-                inference_graph.classifier_module(self._model, self._length)
+                inference_graph.module_of(self.model, self._length)
             )
         if name == quantization.FLOAT32:
             return self._float_model
@@ -203,14 +197,10 @@ class _Maker:
 
     def _calibrate(self):
         options = self._options
-        examples = glue.read_examples(
-            self._task.name, self._data_dir, glue.TRAIN
+        inputs = self._data.calibration_inputs(
+            options.calibration_examples, options.seed
         )
-        chosen = calibration.choose_examples(
-            len(examples), options.calibration_examples, options.seed
-        )
-        features = self._features([examples[i] for i in chosen])
-        count = len(chosen)
+        count = len(inputs)
 
         def progress(done):
             if done % max(1, count // _PROGRESS_STEPS) == 0:
@@ -218,29 +208,20 @@ class _Maker:
 
         return calibration.collect_ranges(
             self._float_model,
-            verification.examples_of(features),
+            inputs,
             num_threads=options.num_threads,
             progress=progress,
         )
 
 
-def _make_and_verify(name, path, maker, dev, reference, task, options):
+def _make_and_verify(name, maker, judge, output):
+    path = variant_path(output, name)
     start = time.monotonic()
     try:
-        content = maker.make(name)
-        files.write_bytes(path, content)
+        maker.make(name, path)
         seconds = time.monotonic() - start
         print(f"Verifying {path}", flush=True)
-        outputs = verification.predict_tflite(path, dev, options.num_threads)
-        verdict = verification.verify(
-            name,
-            content,
-            outputs,
-            reference,
-            dev["label_ids"],
-            task.metrics,
-            options.max_metric_drop,
-        )
+        verdict = judge.verify(name, path)
     except (
         ValueError,
         OSError,
@@ -251,28 +232,52 @@ def _make_and_verify(name, path, maker, dev, reference, task, options):
     ) as error:
         # Neither a file that cannot run nor one of an earlier run may pass
         # for this run's.
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(path)
+        _remove(path)
         reason = cli.one_line(error)
         if isinstance(error, KeyError | TypeError):
             # Their text alone, such as 'serve', says little.
             reason = f"{type(error).__name__}: {reason}"
         print(f"{name} failed: {reason}", flush=True)
         return Variant(name, path, error=reason)
-    return Variant(name, path, len(content), seconds, outputs, verdict)
+    return Variant(name, path, _size(path), seconds, verdict)
+
+
+def variant_path(output: str, name: str) -> str:
+    """Returns the path of a variant in the folder of an export."""
+    if name == SAVED_MODEL:
+        return os.path.join(output, SAVED_MODEL)
+    return os.path.join(output, f"model_{name}.tflite")
+
+
+def _remove(path):
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+
+
+def _size(path):
+    """Returns the bytes of a file, or of all files of a folder."""
+    if os.path.isfile(path):
+        return os.path.getsize(path)
+    return sum(
+        os.path.getsize(os.path.join(folder, name))
+        for folder, _, names in os.walk(path)
+        for name in names
+    )
 
 
 def _check_options(options):
     for name in options.variants:
-        if name not in quantization.VARIANTS:
+        if name not in VARIANTS:
             raise ValueError(
                 f"variants: unknown variant {name!r}, expected some of "
-                f"{', '.join(quantization.VARIANTS)}"
+                f"{', '.join(VARIANTS)}"
             )
     if not options.variants:
         raise ValueError(
-            f"variants: got none, expected some of "
-            f"{', '.join(quantization.VARIANTS)}"
+            f"variants: got none, expected some of {', '.join(VARIANTS)}"
         )
     files.require_writable_directory(options.output, "output")
     for name in ("calibration_examples", "num_threads"):
@@ -281,32 +286,13 @@ def _check_options(options):
             raise ValueError(f"{name}: expected at least 1, got {value}")
 
 
-def _task_of(options, info):
-    """Returns the task to verify on; its labels are the model's."""
-    name = options.task_name or info.task_name
-    if not name:
-        raise ValueError(
-            f"{options.model_dir} names no task (converted models do not): "
-            "give --task_name and --data_dir, a task with the model's labels "
-            "to calibrate and verify on"
-        )
-    task = glue.get_task(name)
-    if task.labels != info.labels:
-        labels = ",".join(task.labels)
-        raise ValueError(
-            f"{options.model_dir} has labels {', '.join(info.labels)} but "
-            f"{task.name} has {', '.join(task.labels)}; if they mean the same, "
-            f"convert the model again with --labels={labels}"
-        )
-    return task
-
-
-def _write_vocabulary_and_labels(options, labels):
+def _write_vocabulary_and_labels(folder, options, labels):
     files.copy(
-        os.path.join(options.model_dir, model_directory.VOCAB_FILE),
+        os.path.join(folder, model_directory.VOCAB_FILE),
         os.path.join(options.output, VOCAB_FILE),
     )
-    files.write_text(
-        os.path.join(options.output, LABELS_FILE),
-        "".join(f"{label}\n" for label in labels),
-    )
+    if labels:
+        files.write_text(
+            os.path.join(options.output, LABELS_FILE),
+            "".join(f"{label}\n" for label in labels),
+        )

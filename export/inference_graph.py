@@ -30,6 +30,8 @@ import numpy as np
 import tensorflow as tf
 
 from export import folding
+from export import graph_heads
+from export import graph_ops
 from export import weights as weights_lib
 from mobilebert_tf.modeling import activations
 from mobilebert_tf.modeling import attention
@@ -40,46 +42,6 @@ INPUT_NAMES = ("input_word_ids", "input_mask", "input_type_ids")
 # Ops whose name holds it are on the mask's path. Recipes keep them in float:
 # the penalty would take the whole range of an int8 score.
 MASK_SCOPE = "mask_penalty"
-LAYER_NORM_SCOPE = "layer_norm"
-
-_LAYER_NORM_EPSILON = 1e-12
-
-
-class ClassificationHead:
-    """Pooler, logits and softmax: float32 `probabilities` [1, num_labels].
-
-    Args:
-        logits: Dense from H to the number of labels.
-    """
-
-    first_token_only = True
-
-    def __init__(self, logits: weights_lib.Dense):
-        self._logits = logits
-
-    def __call__(self, encoder: "EncoderGraph", outputs: list) -> dict:
-        pooled = outputs[-1]  # [1, H]
-        pooler = encoder.weights.pooler
-        if pooler is not None:
-            pooled = tf.tanh(_dense(pooled, pooler, "pooler"))
-        logits = _dense(pooled, self._logits, "logits")
-        return {"probabilities": tf.nn.softmax(logits, name="probabilities")}
-
-
-class HiddenStatesHead:
-    """All hidden states, float32 `hidden_state_{i}` [1, S, H], i = 0..L.
-
-    For verification: the embeddings, then the output of each block.
-    """
-
-    first_token_only = False
-
-    def __call__(self, encoder: "EncoderGraph", outputs: list) -> dict:
-        del encoder
-        return {
-            f"hidden_state_{i}": tf.expand_dims(output, 0)
-            for i, output in enumerate(outputs)
-        }
 
 
 class EncoderGraph:
@@ -151,25 +113,27 @@ class EncoderGraph:
         if self.config.pad_invariant and self.config.trigram_input:
             word_ids = word_ids * mask + len(table) * (1 - mask)
             table = np.pad(table, [[0, 1], [0, 0]])
-        words = tf.gather(_constant(table), word_ids, name="words")  # [1,S,E]
+        words = tf.gather(
+            graph_ops.constant(table), word_ids, name="words"
+        )  # [1,S,E]
         if self.config.trigram_input:
             words = tf.nn.conv2d(
                 tf.reshape(words, [1, 1, length, -1]),
-                _constant(folding.trigram_kernel(projection)),
+                graph_ops.constant(folding.trigram_kernel(projection)),
                 strides=1,
                 padding="SAME",
                 name="trigram",
             )
-            words += _constant(projection.bias)
+            words += graph_ops.constant(projection.bias)
         words = tf.reshape(words, [length, -1])  # [S, H], or E as yet
         if projection is not None and not self.config.trigram_input:
-            words = _dense(words, projection, "projection")
-        types = tf.gather(_constant(types), type_ids, name="types")
+            words = graph_ops.dense(words, projection, "projection")
+        types = tf.gather(graph_ops.constant(types), type_ids, name="types")
         types = tf.reshape(types, [length, -1])  # [S, H]
-        outputs = words + types + _constant(offset)
+        outputs = words + types + graph_ops.constant(offset)
         if self._folds_norm:
             return outputs
-        return _layer_norm(outputs, self.weights.norm)
+        return graph_ops.layer_norm(outputs, self.weights.norm)
 
     def _block(self, inputs, mask_scores, block, rows):
         """Returns [R, H], the first `rows` (None: all) rows of a block."""
@@ -209,7 +173,9 @@ class EncoderGraph:
         for k, network in enumerate(block.feed_forward):
             with tf.name_scope(f"ffn_{k}"):
                 inner = self._activation(
-                    _dense(outputs, network.intermediate, "intermediate")
+                    graph_ops.dense(
+                        outputs, network.intermediate, "intermediate"
+                    )
                 )
                 outputs = self._residual_norm(
                     inner,
@@ -246,10 +212,12 @@ class EncoderGraph:
         with tf.name_scope("attention"):
             scale = 1.0 / math.sqrt(config.head_size)
             query = self._heads(
-                _dense(query, query_dense.scaled(scale), "query")
+                graph_ops.dense(query, query_dense.scaled(scale), "query")
             )  # [N, R, d]
             key = self._heads(self._key(key, key_dense))
-            value = self._heads(_matmul(value, block.value.kernel, "value"))
+            value = self._heads(
+                graph_ops.matmul(value, block.value.kernel, "value")
+            )
             # Rank 3: a rank-2 product of two activations would become a
             # FULLY_CONNECTED, which XNNPACK refuses without constant weights.
             scores = tf.matmul(
@@ -275,12 +243,12 @@ class EncoderGraph:
             layer.shifted(folded.bias @ layer.kernel)
             for layer in (block.query, block.key)
         )
-        return query, key, _matmul(inputs, folded.kernel, name)
+        return query, key, graph_ops.matmul(inputs, folded.kernel, name)
 
     def _key(self, inputs, dense):
         if self._is_mask_additive:
-            return _matmul(inputs, dense.kernel, "key")
-        return _dense(inputs, dense, "key")
+            return graph_ops.matmul(inputs, dense.kernel, "key")
+        return graph_ops.dense(inputs, dense, "key")
 
     def _heads(self, inputs):
         """[R, b] to [N, R, d]."""
@@ -293,8 +261,8 @@ class EncoderGraph:
     def _dense_norm(self, inputs, dense, norm, name):
         """Norm(Dense(inputs))."""
         if self._folds_norm:
-            return _dense(inputs, folding.fold_norm(dense, norm), name)
-        return _layer_norm(_dense(inputs, dense, name), norm)
+            return graph_ops.dense(inputs, folding.fold_norm(dense, norm), name)
+        return graph_ops.layer_norm(graph_ops.dense(inputs, dense, name), norm)
 
     def _residual_norm(
         self, inputs, dense, residual, norm, residual_scale, name
@@ -304,10 +272,15 @@ class EncoderGraph:
         `residual_scale` is NoNorm's gamma, or None if `residual` has it.
         """
         if not self._folds_norm:
-            return _layer_norm(_dense(inputs, dense, name) + residual, norm)
+            return graph_ops.layer_norm(
+                graph_ops.dense(inputs, dense, name) + residual, norm
+            )
         if residual_scale is not None:
-            residual = residual * _constant(residual_scale)
-        return _dense(inputs, folding.fold_norm(dense, norm), name) + residual
+            residual = residual * graph_ops.constant(residual_scale)
+        return (
+            graph_ops.dense(inputs, folding.fold_norm(dense, norm), name)
+            + residual
+        )
 
 
 def make_module(
@@ -322,8 +295,7 @@ def make_module(
         config: MobileBertConfig.
         weights: of the encoder.
         sequence_length: int, S.
-        head: called with the EncoderGraph and its outputs; returns the
-            outputs by name.
+        head: of graph_heads.
 
     Returns:
         A tf.Module whose `serve` is a tf.function of int32 [1, S] tensors
@@ -347,47 +319,27 @@ def make_module(
             input_type_ids,
             first_token_only=head.first_token_only,
         )
-        return head(encoder, outputs)
+        return head(outputs, input_mask)
 
     module = tf.Module(name="mobilebert")
     module.serve = serve
     return module
 
 
-def classifier_module(model, sequence_length: int) -> tf.Module:
-    """Builds the graph of a MobileBertForSequenceClassification.
+def module_of(model, sequence_length: int) -> tf.Module:
+    """Builds the graph of a Keras model with its head.
+
+    Args:
+        model: a built model of modeling.models, see graph_heads.from_model.
+        sequence_length: int, S.
 
     Raises:
-        ValueError: if sequence_length is not in 1..max_position_embeddings.
+        ValueError: if sequence_length is not in 1..max_position_embeddings, or
+            for a model with the heads of pre-training.
     """
-    head = ClassificationHead(weights_lib.from_dense(model.classifier.dense))
     return make_module(
         model.config,
         weights_lib.from_encoder(model.encoder),
         sequence_length,
-        head,
+        graph_heads.from_model(model),
     )
-
-
-def _dense(inputs, dense, name):
-    with tf.name_scope(name):
-        return tf.nn.bias_add(
-            tf.matmul(inputs, _constant(dense.kernel)), _constant(dense.bias)
-        )
-
-
-def _matmul(inputs, kernel, name):
-    return tf.matmul(inputs, _constant(kernel), name=name)
-
-
-def _layer_norm(inputs, norm):
-    with tf.name_scope(LAYER_NORM_SCOPE):
-        mean = tf.reduce_mean(inputs, axis=-1, keepdims=True)
-        centred = inputs - mean
-        variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
-        normalized = centred * tf.math.rsqrt(variance + _LAYER_NORM_EPSILON)
-        return normalized * _constant(norm.gamma) + _constant(norm.beta)
-
-
-def _constant(array):
-    return tf.constant(array.astype(np.float32))

@@ -5,9 +5,11 @@ import json
 import math
 import os
 
+import numpy as np
 from matplotlib import figure as figure_lib
 
 from export import exporter
+from export import graph_heads
 from export import model_file
 from export import quantization
 from mobilebert_tf import files
@@ -18,33 +20,33 @@ JSON_FILE = "report.json"
 HTML_FILE = "report.html"
 
 _MEGABYTE = 1e6
+_MAX_DOTS = 2000
 
 
 def to_dict(result: exporter.Result) -> dict:
     """Returns the result without arrays, as written to report.json."""
+    info, judge = result.info, result.judge
     return {
         "checkpoint": result.checkpoint,
-        "task_name": result.task_name,
-        "data_dir": result.data_dir,
+        "head": info.head,
+        "task_name": info.task_name,
         "max_seq_length": result.max_seq_length,
-        "labels": list(result.labels),
-        "num_examples": len(result.label_ids),
-        "keras": {"metrics": result.reference_metrics},
+        "labels": list(info.labels),
+        "data": dict(result.data),
+        "num_rows": judge.num_rows,
+        "keras": {"metrics": judge.metrics},
         "variants": [_variant_to_dict(v, result) for v in result.variants],
     }
 
 
 def table(result: exporter.Result) -> tuple[list[str], list[list[str]]]:
     """Returns header and rows: Keras, then a row per variant."""
-    names = list(result.reference_metrics)
-    header = ["model", "size MB", "of float32"]
-    header += names
-    header += [f"{name} drop, points" for name in names]
-    header += ["max |dp|", "SQNR dB", "same label", "verdict"]
-    keras = ["Keras", "", ""]
-    keras += [f"{result.reference_metrics[name]:.4f}" for name in names]
-    keras += [""] * (len(names) + 4)
-    rows = [keras]
+    points = result.judge.points
+    header = ["model", "size MB", "of float32", *points]
+    header += [f"{name} drop, points" for name in points]
+    header += ["max |d|", "SQNR dB", "same choice", "verdict"]
+    keras = ["Keras", "", "", *_metric_cells(result.judge.metrics, points)]
+    rows = [keras + [""] * (len(header) - len(keras))]
     for variant in result.variants:
         ratio = size_ratio(variant, result)
         row = [
@@ -53,16 +55,12 @@ def table(result: exporter.Result) -> tuple[list[str], list[list[str]]]:
             "" if ratio is None else f"{ratio:.3f}",
         ]
         if variant.error:
-            row += [""] * (2 * len(names) + 3)
+            row += [""] * (2 * len(points) + 3)
         else:
             verdict = variant.verdict
-            row += [f"{verdict.metrics[name]:.4f}" for name in names]
-            row += [f"{verdict.drops[name]:+.2f}" for name in names]
-            row += [
-                f"{verdict.comparison.max_difference:.2g}",
-                f"{verdict.comparison.sqnr_db:.1f}",
-                f"{verdict.comparison.label_agreement:.4f}",
-            ]
+            row += _metric_cells(verdict.metrics, points)
+            row += [f"{verdict.drops[name]:+.2f}" for name in points]
+            row += _comparison_cells(verdict.comparisons.values())
         rows.append(row + ["FAIL" if variant.failures else "pass"])
     return header, rows
 
@@ -72,7 +70,7 @@ def text(result: exporter.Result) -> str:
     header, rows = table(result)
     printed = text_table.lines([header, *rows])
     for variant in result.variants:
-        if variant.verdict and variant.name != quantization.FLOAT32:
+        if variant.verdict and variant.name == quantization.INT8:
             left = _float_operators(variant.verdict.census)
             printed.append(f"{variant.name}: {left}")
         printed += [f"{variant.name}: {why}" for why in variant.failures]
@@ -85,10 +83,15 @@ def write(result: exporter.Result, output: str) -> None:
         os.path.join(output, JSON_FILE),
         json.dumps(to_dict(result), indent=2) + "\n",
     )
-    page = html_report.HtmlReport(f"Export of {result.task_name}")
+    info = result.info
+    page = html_report.HtmlReport(f"Export of {info.task_name or info.head}")
+    rows = ", ".join(
+        f"{count} rows of {name}"
+        for name, count in result.judge.num_rows.items()
+    )
     page.add_text(
         f"{result.checkpoint}, sequence length {result.max_seq_length}, "
-        f"verified on {len(result.label_ids)} examples of {result.data_dir}."
+        f"verified on {rows}."
     )
     page.add_table("Files against the Keras model", *table(result))
     for variant in result.variants:
@@ -97,10 +100,12 @@ def write(result: exporter.Result, output: str) -> None:
             page.add_text(f"FAIL: {why}")
         if variant.error:
             continue
-        page.add_table(*_census_table(variant.verdict.census))
+        if variant.verdict.census:
+            page.add_table(*_census_table(variant.verdict.census))
         page.add_figure(
-            f"Probability of label {result.labels[-1]!r}, one dot per example.",
-            _scatter(result, variant),
+            "What an app reads, one dot per value; of probabilities that of "
+            "the last label.",
+            _scatter(result.judge, variant),
         )
     page.write(os.path.join(output, HTML_FILE))
 
@@ -131,15 +136,37 @@ def _variant_to_dict(variant, result):
         **fields,
         "metrics": verdict.metrics,
         "drops_in_points": verdict.drops,
-        "probabilities": {
-            # JSON has no infinity, the SQNR of equal outputs.
-            name: value if math.isfinite(value) else None
-            for name, value in dataclasses.asdict(verdict.comparison).items()
+        "outputs": {
+            name: {
+                # JSON has no infinity, the SQNR of equal outputs.
+                field: None if value == math.inf else value
+                for field, value in dataclasses.asdict(each).items()
+            }
+            for name, each in verdict.comparisons.items()
         },
         "census": verdict.census,
         "integer_shares": model_file.integer_shares(verdict.census),
         "float_operators": model_file.float_operators(verdict.census),
     }
+
+
+def _metric_cells(metrics, points):
+    """Returns cells; what is in percent needs less digits."""
+    return [
+        f"{metrics[name]:.{2 if points[name] == 1 else 4}f}" for name in points
+    ]
+
+
+def _comparison_cells(comparisons):
+    """Returns the cells of the worst of a file's outputs."""
+    agreements = [
+        each.agreement for each in comparisons if each.agreement is not None
+    ]
+    return [
+        f"{max(each.max_difference for each in comparisons):.2g}",
+        f"{min(each.sqnr_db for each in comparisons):.1f}",
+        f"{min(agreements):.4f}" if agreements else "",
+    ]
 
 
 def _census_table(census):
@@ -166,14 +193,21 @@ def _float_operators(census):
     return f"operators in float32: {listed or 'none'}"
 
 
-def _scatter(result, variant):
+def _scatter(judge, variant):
     figure = figure_lib.Figure(figsize=(4.5, 4.5))
     axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="#b0b0b8", linewidth=1)
-    axes.scatter(
-        result.reference[:, -1], variant.outputs[:, -1], s=8, alpha=0.5
-    )
+    for name, reference in judge.values.items():
+        values = variant.verdict.values[name]
+        if name == graph_heads.PROBABILITIES:
+            reference, values = reference[..., -1], values[..., -1]
+        reference = np.ma.compressed(reference)
+        values = np.ma.compressed(values)
+        dots = slice(None, None, 1 + len(values) // _MAX_DOTS)
+        axes.scatter(reference[dots], values[dots], s=8, alpha=0.5, label=name)
+    limits = axes.get_xlim()
+    axes.plot(limits, limits, color="#b0b0b8", linewidth=1, zorder=0)
     axes.set_xlabel("Keras")
     axes.set_ylabel(variant.name)
     axes.set_aspect("equal")
+    axes.legend()
     return figure

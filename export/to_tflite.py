@@ -1,10 +1,14 @@
-"""Exports a fine-tuned classifier to verified .tflite files.
+"""Exports a fine-tuned model to verified .tflite files.
 
     python export/to_tflite.py --model_dir=/tmp/sst2 --output=/tmp/sst2_tflite
 
-Writes model_float32.tflite, model_int8.tflite, vocab.txt, labels.txt,
-report.json and report.html. Exits with 1 if a variant cannot be made or fails
-its verification; the report is written all the same.
+Writes model_float32.tflite, model_int8.tflite, vocab.txt, labels.txt (of
+heads with labels), report.json and report.html. Exits with 1 if a variant
+cannot be made or fails its verification; the report is written all the same.
+
+The model may be a classifier, a regression, a tagger, or one for questions or
+multiple choice. The data to calibrate and verify on are those that it was
+trained with, unless flags name others.
 """
 
 from absl import flags
@@ -16,17 +20,32 @@ from export import report
 from mobilebert_tf import cli
 
 _MODEL_DIR = flags.DEFINE_string(
-    "model_dir", None, "Folder of a fine-tuned classifier."
+    "model_dir", None, "Folder of a fine-tuned model."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the files to write.")
 _VARIANTS = flags.DEFINE_list(
-    "variants", list(quantization.VARIANTS), "Which files to write."
+    "variants",
+    list(quantization.VARIANTS),
+    f"Which to write, of {', '.join(exporter.VARIANTS)}.",
 )
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of the task's files; default: the model's."
-)
-_TASK_NAME = flags.DEFINE_string(
-    "task_name", None, "Task to verify on; default: the model's."
+_DATA = {
+    "data_dir": "Folder of the task's files.",
+    "task_name": "GLUE task of a classifier.",
+    "train_file": "File to calibrate on; of a tagger or multiple choice its "
+    "name in data_dir.",
+    "dev_file": "Likewise to verify on.",
+    "predict_file": "JSON of questions to verify on.",
+    "text_column": "Of a classifier's own files: column of the text.",
+    "text_b_column": "Column of a pair's second text.",
+    "label_column": "Column of the label.",
+}
+for _name, _text in _DATA.items():
+    flags.DEFINE_string(_name, None, f"{_text} Default: the model's.")
+_PARAMS_OVERRIDE = flags.DEFINE_string(
+    "params_override",
+    "",
+    'Other fields of the experiment that the model records, "task.doc_stride='
+    '64".',
 )
 _MAX_SEQ_LENGTH = flags.DEFINE_integer(
     "max_seq_length", None, "Input length of the files; default: the model's."
@@ -40,7 +59,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Chooses the calibration examples.")
 _MAX_METRIC_DROP = flags.DEFINE_float(
     "max_metric_drop",
     1.0,
-    "Points (hundredths) that a file may lose in any metric of the task.",
+    "Points (hundredths) that a file may lose in any score of the task.",
 )
 _NUM_THREADS = flags.DEFINE_integer("num_threads", 2, "Of the interpreters.")
 
@@ -54,8 +73,8 @@ def main(argv):
         model_dir=_MODEL_DIR.value,
         output=_OUTPUT.value,
         variants=_VARIANTS.value,
-        data_dir=_DATA_DIR.value,
-        task_name=_TASK_NAME.value,
+        data={name: flags.FLAGS[name].value for name in _DATA},
+        params_override=_PARAMS_OVERRIDE.value,
         max_seq_length=_MAX_SEQ_LENGTH.value,
         calibration_examples=_CALIBRATION_EXAMPLES.value,
         seed=_SEED.value,

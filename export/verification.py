@@ -1,40 +1,27 @@
-"""Whether an exported file still does what the Keras model does.
-
-Legend: N examples, C labels, S sequence.
-"""
+"""Whether an exported file still does what the Keras model does."""
 
 import dataclasses
+import os
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
-from ai_edge_litert import interpreter as litert
 
-from export import inference_graph
+from export import comparison
+from export import graph_heads
 from export import model_file
 from export import quantization
-from mobilebert_tf.evaluation import metrics as metrics_lib
+from mobilebert_tf import files
+from mobilebert_tf.evaluation import evaluation_set
+from mobilebert_tf.evaluation import model_outputs
 
-# Probabilities of the float32 file differ from Keras by rounding only.
+# Outputs of float32 forms differ from Keras by rounding only: of probabilities
+# by so much, of greater values by so much of the largest.
 MAX_FLOAT32_DIFFERENCE = 1e-4
-# What an int8 file must compute in int8. Softmax, the mask's addition and
-# LayerNorm stay float by recipe.
+# What an int8 file must compute in int8. Softmax, the mask's addition,
+# LayerNorm and the head's last layers stay float by recipe.
 INTEGER_OPS = ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D", "GATHER")
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Probabilities of a file against those of the Keras model.
-
-    Attributes:
-        max_difference, mean_difference: absolute.
-        sqnr_db: power of the reference over power of the difference, in dB;
-            infinite if they are the same.
-        label_agreement: share of examples with the same most likely label.
-    """
-
-    max_difference: float
-    mean_difference: float
-    sqnr_db: float
-    label_agreement: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,151 +29,160 @@ class Verification:
     """The verdict on one file.
 
     Attributes:
-        metrics: {name: value} of the file on the examples.
-        drops: {name: points} lost against Keras (negative: gained).
-        comparison: Comparison.
-        census: operators by name and number format.
+        values: what an app reads on the first set; see comparison.
+        metrics: {name: value} of all sets.
+        drops: {name: points} lost against Keras (negative: gained), of the
+            metrics that it is judged by.
+        comparisons: {output: Comparison}, of `values`.
+        census: operators by name and number format; empty of a SavedModel.
         failures: reasons, empty if the file passes.
     """
 
+    values: dict[str, np.ndarray]
     metrics: dict[str, float]
     drops: dict[str, float]
-    comparison: Comparison
+    comparisons: dict[str, comparison.Comparison]
     census: dict[str, dict[str, int]]
     failures: tuple[str, ...]
 
 
-def predict_tflite(
-    path: str, features: dict[str, np.ndarray], num_threads: int = 1
-) -> np.ndarray:
-    """Loads a file afresh and returns its probabilities, float32 [N, C].
+class Judge:
+    """Compares files with the Keras model on labelled examples.
 
     Args:
-        path: a .tflite with the exported signature.
-        features: int32 [N, S] by the names of inference_graph.INPUT_NAMES.
-        num_threads: of the interpreter.
+        model: the Keras model; it is run here.
+        head: one of model_directory.HEADS.
+        sets: EvaluationSets.
+        points_of: returns how many points are in a unit of a metric, None of
+            one that is not judged by.
+        max_metric_drop: points that a metric may lose.
+        num_threads: of LiteRT.
 
-    Raises:
-        ValueError: if LiteRT cannot load, allocate or run it.
+    Attributes:
+        num_rows: of each set, by name.
+        values: what an app would read of the Keras model on the first set.
+        metrics: {name: value} of the Keras model on all sets.
+        points: points in a unit, by the metrics judged by.
     """
-    try:
-        interpreter = litert.Interpreter(
-            model_path=path, num_threads=num_threads
-        )
-        # XNNPACK can refuse a file here, for extreme scales, instead of
-        # leaving the operator to the built-in kernels.
-        interpreter.allocate_tensors()
-        run = interpreter.get_signature_runner(inference_graph.SIGNATURE)
-        outputs = [
-            run(**example)["probabilities"][0]
-            for example in examples_of(features)
-        ]
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{path}: LiteRT cannot run it: {error}") from error
-    return np.stack(outputs)
 
+    def __init__(
+        self,
+        model,
+        head: str,
+        sets: Sequence[evaluation_set.EvaluationSet],
+        points_of: Callable[[str], float | None],
+        max_metric_drop: float,
+        num_threads: int = 1,
+    ):
+        self._head = head
+        self._num_float_layers = graph_heads.from_model(model).num_layers
+        self._max_metric_drop = max_metric_drop
+        self._num_threads = num_threads
+        self._sets = sets
+        self.num_rows = {each.name: len(each) for each in sets}
+        evaluated = evaluate(sets, model)
+        self.values = self._app_values(evaluated)
+        self.metrics = evaluation_set.joint_metrics(evaluated)
+        points = {name: points_of(name) for name in self.metrics}
+        self.points = {name: each for name, each in points.items() if each}
 
-def examples_of(features: dict[str, np.ndarray]):
-    """Yields the inputs of one example, int32 [1, S] each, after another."""
-    for i in range(len(features["input_word_ids"])):
-        yield {
-            name: features[name][i : i + 1]
-            for name in inference_graph.INPUT_NAMES
+    def verify(self, variant: str, path: str) -> Verification:
+        """Loads a file afresh, runs it, and judges it.
+
+        Args:
+            variant: quantization.INT8 must compute in int8, any other one
+                may differ by rounding only.
+            path: of the file or folder.
+
+        Raises:
+            ValueError: if it cannot be loaded or run, or its outputs cannot
+                be compared.
+        """
+        evaluated = evaluate(self._sets, path, self._num_threads)
+        values = self._app_values(evaluated)
+        comparisons = {
+            name: comparison.compare(reference, values[name])
+            for name, reference in self.values.items()
         }
-
-
-def compare(reference: np.ndarray, outputs: np.ndarray) -> Comparison:
-    """Compares probabilities, float [N, C] each.
-
-    Raises:
-        ValueError: if the shapes differ or a value is not finite.
-    """
-    if reference.shape != outputs.shape:
-        raise ValueError(
-            f"outputs: expected shape {reference.shape}, got {outputs.shape}"
+        metrics = evaluation_set.joint_metrics(evaluated)
+        drops = {
+            name: scale * (self.metrics[name] - metrics[name])
+            for name, scale in self.points.items()
+        }
+        census = {}
+        if os.path.isfile(path):
+            census = model_file.ModelFile(files.read_bytes(path)).census()
+        failures = [
+            f"{name} drops by {drop:.2f} points, allowed "
+            f"{self._max_metric_drop:g}"
+            for name, drop in drops.items()
+            if not drop <= self._max_metric_drop
+        ]
+        if variant == quantization.INT8:
+            failures += integer_failures(census, self._num_float_layers)
+        else:
+            failures += rounding_failures(comparisons)
+        return Verification(
+            values, metrics, drops, comparisons, census, tuple(failures)
         )
-    if not np.all(np.isfinite(outputs)):
-        raise ValueError("outputs: expected finite values, got NaN or infinity")
-    reference = reference.astype(np.float64)
-    difference = outputs - reference
-    noise = np.sum(difference**2)
-    return Comparison(
-        max_difference=float(np.max(np.abs(difference))),
-        mean_difference=float(np.mean(np.abs(difference))),
-        sqnr_db=(
-            float(10.0 * np.log10(np.sum(reference**2) / noise))
-            if noise
-            else float("inf")
-        ),
-        label_agreement=float(
-            np.mean(reference.argmax(axis=-1) == outputs.argmax(axis=-1))
-        ),
-    )
+
+    def _app_values(self, evaluated):
+        first = evaluated[0]
+        return comparison.app_values(self._head, first.set, first.outputs)
 
 
-def verify(
-    variant: str,
-    content: bytes,
-    outputs: np.ndarray,
-    reference: np.ndarray,
-    labels: np.ndarray,
-    metric_names: tuple[str, ...],
-    max_metric_drop: float,
-) -> Verification:
-    """Judges one file by its outputs on labelled examples.
+def evaluate(
+    sets: Sequence[evaluation_set.EvaluationSet], model, num_threads: int = 1
+) -> list[evaluation_set.Evaluated]:
+    """Runs a model of any form on sets, and scores it.
 
     Args:
-        variant: one of quantization.VARIANTS.
-        content: the file.
-        outputs: its probabilities, [N, C].
-        reference: Keras' probabilities, [N, C].
-        labels: int [N].
-        metric_names: of evaluation.metrics.
-        max_metric_drop: points (hundredths) that every metric may lose.
+        sets: EvaluationSets.
+        model: the Keras model, or the path of a .tflite or SavedModel, which
+            is loaded afresh.
+        num_threads: of LiteRT.
 
     Raises:
-        ValueError: if outputs and reference cannot be compared.
+        ValueError: if it cannot be loaded or run.
     """
-    comparison = compare(reference, outputs)
-    expected = measure(metric_names, labels, reference)
-    metrics = measure(metric_names, labels, outputs)
-    drops = {name: 100.0 * (expected[name] - metrics[name]) for name in metrics}
-    census = model_file.ModelFile(content).census()
-    failures = [
-        f"{name} drops by {drop:.2f} points, allowed {max_metric_drop:g}"
-        for name, drop in drops.items()
-        if not drop <= max_metric_drop
-    ]
-    if variant == quantization.FLOAT32:
-        failures += _rounding_failures(comparison)
-    else:
-        failures += integer_failures(census)
-    return Verification(
-        metrics, drops, comparison, census, failures=tuple(failures)
-    )
+    evaluated = []
+    for each in sets:
+        outputs = model_outputs.predict(each, model, num_threads=num_threads)
+        evaluated.append(
+            evaluation_set.Evaluated(each, outputs, each.measure(outputs))
+        )
+    return evaluated
 
 
-def measure(
-    metric_names: tuple[str, ...], labels: np.ndarray, outputs: np.ndarray
-) -> dict[str, float]:
-    """Computes metrics of probabilities [N, C] against labels int [N]."""
-    return metrics_lib.compute(metric_names, labels, outputs.argmax(axis=-1))
+def integer_failures(
+    census: Mapping[str, Mapping[str, int]], num_float_layers: int
+) -> list[str]:
+    """Names the INTEGER_OPS of an int8 file that compute in another format.
 
-
-def integer_failures(census: dict[str, dict[str, int]]) -> list[str]:
-    """Names the INTEGER_OPS of an int8 file that compute in another format."""
+    Args:
+        census: of the file, see model_file.ModelFile.
+        num_float_layers: how many FULLY_CONNECTED may be float: the head's.
+    """
+    allowed = {("FULLY_CONNECTED", "FLOAT32"): num_float_layers}
     return [
         f"{count} {name} in {number_format}, expected INT8"
         for name in INTEGER_OPS
         for number_format, count in census.get(name, {}).items()
         if number_format != "INT8"
+        and count > allowed.get((name, number_format), 0)
     ]
 
 
-def _rounding_failures(comparison):
-    if comparison.max_difference <= MAX_FLOAT32_DIFFERENCE:
-        return []
-    return [
-        f"probabilities differ by {comparison.max_difference:.2g}, "
-        f"allowed {MAX_FLOAT32_DIFFERENCE:g}"
-    ]
+def rounding_failures(
+    comparisons: Mapping[str, comparison.Comparison],
+) -> list[str]:
+    """Names the outputs that differ by more than float32 rounding."""
+    failures = []
+    for name, each in comparisons.items():
+        allowed = MAX_FLOAT32_DIFFERENCE * max(1.0, each.largest)
+        if each.max_difference > allowed:
+            failures.append(
+                f"{name}: differs by {each.max_difference:.2g}, allowed "
+                f"{allowed:.2g}"
+            )
+    return failures

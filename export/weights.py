@@ -23,6 +23,12 @@ class Dense:
         """Returns the layer whose output is y + `offset` (float [out])."""
         return Dense(self.kernel, self.bias + offset)
 
+    def column(self, index: int) -> "Dense":
+        """Returns the layer of one output, kernel [in, 1]."""
+        return Dense(
+            self.kernel[:, index : index + 1], self.bias[index : index + 1]
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Norm:
@@ -75,7 +81,7 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """Tables, projection, blocks and pooler.
+    """Tables, projection and blocks.
 
     Attributes:
         word_table: [vocab_size, E].
@@ -84,7 +90,6 @@ class Encoder:
         projection: E, or 3E with trigrams, to H; None where widths agree.
         norm: of the sum of the embeddings.
         blocks: in order.
-        pooler: H to H, None without classifier_activation.
     """
 
     word_table: np.ndarray
@@ -93,7 +98,6 @@ class Encoder:
     projection: Dense | None
     norm: Norm
     blocks: tuple[Block, ...]
-    pooler: Dense | None
 
 
 def from_encoder(encoder) -> Encoder:
@@ -114,11 +118,6 @@ def from_encoder(encoder) -> Encoder:
         ),
         norm=_norm(embeddings.normalization),
         blocks=tuple(_block(block) for block in encoder.blocks),
-        pooler=(
-            from_dense(encoder.pooler)
-            if encoder.config.classifier_activation
-            else None
-        ),
     )
 
 

@@ -1,7 +1,7 @@
 """Losses of pre-training and knowledge transfer, as pure functions.
 
 Legend: B batch, S sequence, H hidden_size, N heads, P predictions per
-sequence, V vocabulary. All results are float32 scalars.
+sequence, V vocabulary, C classes. Results are float32 scalars unless stated.
 """
 
 from collections.abc import Sequence
@@ -69,21 +69,41 @@ def pretraining_distillation(
 ) -> tf.Tensor:
     """KL(teacher || student) over the vocabulary (paper section 3.5, L_KD).
 
-    The temperature divides the logits of both and the loss is scaled by its
-    square, so that gradients keep their size (Hinton et al., 2015).
-
     Args:
         teacher_logits: float [B, P, V]; no gradient flows into them.
         student_logits: float [B, P, V].
         weights: float [B, P], 1 for a prediction and 0 for padding.
+        temperature: float > 0; see distillation.
+    """
+    divergence = distillation(
+        teacher_logits, student_logits, temperature
+    )  # [B, P]
+    return _weighted_mean(divergence, weights)
+
+
+def distillation(
+    teacher_logits: tf.Tensor,
+    student_logits: tf.Tensor,
+    temperature: float = 1.0,
+) -> tf.Tensor:
+    """KL(teacher || student) of each distribution (Hinton et al., 2015).
+
+    The temperature divides the logits of both and the loss is scaled by its
+    square, so that gradients keep their size.
+
+    Args:
+        teacher_logits: float [..., C]; no gradient flows into them.
+        student_logits: float [..., C].
         temperature: float > 0.
+
+    Returns:
+        float32 [...].
     """
     teacher_logits = tf.stop_gradient(teacher_logits)
     if temperature != 1.0:
         teacher_logits /= temperature
         student_logits /= temperature
-    divergence = _softmax_divergence(teacher_logits, student_logits)  # [B, P]
-    return _weighted_mean(divergence, weights) * temperature**2
+    return _softmax_divergence(teacher_logits, student_logits) * temperature**2
 
 
 def feature_map_transfer(

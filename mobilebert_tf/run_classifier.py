@@ -11,6 +11,9 @@
     python -m mobilebert_tf.run_classifier --train_file=reviews.csv \
         --dev_file=dev.csv --text_column=review --label_column=stars \
         --init_checkpoint=student --model_dir=reviews --do_train --do_eval
+
+    python -m mobilebert_tf.run_classifier --model_dir=sst2 \
+        --evaluate=sst2,sst2/tflite/model_int8.tflite
 """
 
 from mobilebert_tf import cli

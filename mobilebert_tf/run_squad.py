@@ -16,8 +16,8 @@ from absl import flags
 
 from mobilebert_tf import cli
 from mobilebert_tf.fine_tuning import course
+from mobilebert_tf.fine_tuning import fine_tuning_flags
 from mobilebert_tf.fine_tuning import question_answering
-from mobilebert_tf.fine_tuning import search
 from mobilebert_tf.fine_tuning import squad_flags
 
 squad_flags.define()
@@ -25,25 +25,21 @@ squad_flags.define()
 
 def main(argv):
     del argv
-    params = squad_flags.build()
-    model_dir, do_predict = flags.FLAGS.model_dir, flags.FLAGS.do_predict
-    do_train, do_eval = flags.FLAGS.do_train, flags.FLAGS.do_eval
-    scores = {}
-    if flags.FLAGS.search:
-        scores = search.run_kind(
-            question_answering.QuestionAnswering,
-            params,
-            model_dir,
-            course.DEV if do_predict else "",
-        )
-        # It has evaluated all that it trained.
-        do_train = do_eval = False
-    if do_predict or not flags.FLAGS.search:
-        scores = question_answering.run(
-            params, model_dir, do_train, do_eval, do_predict
-        )
+    fine_tuning_flags.check_evaluate()
+    scores = fine_tuning_flags.act(
+        _run,
+        question_answering.QuestionAnswering,
+        squad_flags.build(),
+        course.DEV if flags.FLAGS.do_predict else "",
+    )
     if scores:
         print(json.dumps(scores))
+
+
+def _run(params, model_dir, do_train, do_eval, predict_split):
+    return question_answering.run(
+        params, model_dir, do_train, do_eval, do_predict=bool(predict_split)
+    )
 
 
 if __name__ == "__main__":

@@ -309,11 +309,11 @@ def test_mistakes_in_classification(folder):
             ({"data_dir": "{f}"}, "{f}/train.tsv"),
             (
                 {"init_checkpoint": "{f}/absent"},
-                "--init_checkpoint={f}/absent: expected a directory, got no",
+                "--init_checkpoint={f}/absent: no checkpoint",
             ),
             (
                 {"init_checkpoint": "{f}"},
-                "{f}: not a model folder, no bert_config.json",
+                "--init_checkpoint={f}: no checkpoint (*.index) found",
             ),
         ],
     )

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import special
+from scipy import stats
 
 from mobilebert_tf import losses
 
@@ -77,6 +79,35 @@ def test_temperature_keeps_the_size_of_gradients():
     expected = -np.array([[[0.1, -0.3, 0.2]]]) / 3
     np.testing.assert_allclose(gradients[0], expected, atol=1e-3)
     np.testing.assert_allclose(gradients[1], expected, atol=1e-3)
+
+
+def test_distillation_keeps_the_distributions_apart():
+    values = losses.distillation(
+        _floats([[_QUARTER, _HALF], [_HALF, _QUARTER]]),
+        _floats([[_HALF, _HALF], [_HALF, _QUARTER]]),
+    )
+    assert values.dtype == tf.float32
+    expected = [[_DIVERGENCE, 0.0], [0.0, 0.0]]
+    np.testing.assert_allclose(values, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [[4, 3], [2, 3, 5], [2, 3, 4, 5]])
+def test_distillation_is_the_relative_entropy(shape):
+    generator = np.random.default_rng(1)
+    teacher, student = generator.normal(0, 3, [2, *shape])
+    expected = stats.entropy(
+        special.softmax(teacher / 2.5, axis=-1),
+        special.softmax(student / 2.5, axis=-1),
+        axis=-1,
+    )
+    values = losses.distillation(_floats(teacher), _floats(student), 2.5)
+    np.testing.assert_allclose(values, 2.5**2 * expected, rtol=1e-4, atol=1e-6)
+
+
+def test_distillation_of_impossible_classes_is_finite():
+    teacher = _floats([[0.0, -1e9], [1e4, -1e4]])
+    values = losses.distillation(teacher, _floats([[0.0, -1e9], [0.0, 0.0]]))
+    np.testing.assert_allclose(values, [0.0, math.log(2.0)], atol=1e-6)
 
 
 def test_feature_map_transfer():

@@ -17,6 +17,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from absl import logging
+
 from mobilebert_tf import files
 
 _DOCUMENT_START = b"-DOCSTART-"
@@ -58,7 +60,14 @@ def read_sentences(path: str) -> list[list[Row]]:
             line.
     """
     sentences = [[]]
-    for number, (kind, fields) in enumerate(_parse(path, _lines(path)), 1):
+    lines = _lines(path)
+    if lines[-1]:
+        logging.warning(
+            "%s:%d: the last line has no end: was the file cut?",
+            path,
+            len(lines),
+        )
+    for number, (kind, fields) in enumerate(_parse(path, lines), 1):
         if kind == _Kind.WORD:
             sentences[-1].append(Row(number, fields))
         elif kind != _Kind.COMMENT and sentences[-1]:

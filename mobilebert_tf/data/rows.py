@@ -46,6 +46,26 @@ class ArrayRows(Rows):
         return {name: values[rows] for name, values in self.arrays.items()}
 
 
+class ExtendedRows(Rows):
+    """Rows with more arrays.
+
+    Args:
+        rows: N rows.
+        arrays: [N, ...] by name.
+    """
+
+    def __init__(self, rows: Rows, arrays: Mapping[str, np.ndarray]):
+        self._rows = rows
+        self._arrays = dict(arrays)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def inputs(self, rows: slice | np.ndarray) -> dict[str, np.ndarray]:
+        more = {name: values[rows] for name, values in self._arrays.items()}
+        return self._rows.inputs(rows) | more
+
+
 class JoinedRows(Rows):
     """The rows of several, one after the other.
 

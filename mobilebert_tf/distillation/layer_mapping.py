@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-_KEY = "task.knowledge_transfer"
-
 
 def teacher_blocks(
     layer_mapping: str,
     teacher_layers: Sequence[int],
     num_student_blocks: int,
     num_teacher_blocks: int,
+    key: str = "task.knowledge_transfer",
 ) -> tuple[int, ...]:
     """Returns the teacher's block (0-based) for each block of the student.
 
@@ -20,6 +19,7 @@ def teacher_blocks(
         teacher_layers: with "explicit", the blocks themselves.
         num_student_blocks: int.
         num_teacher_blocks: int.
+        key: of the configuration that has the first two, for messages.
 
     Raises:
         ValueError: if the networks do not fit the mapping.
@@ -28,7 +28,7 @@ def teacher_blocks(
     if layer_mapping == "one_to_one":
         if student != teacher:
             raise ValueError(
-                f"{_KEY}.layer_mapping=one_to_one: expected a teacher of "
+                f"{key}.layer_mapping=one_to_one: expected a teacher of "
                 f"{student} blocks (num_hidden_layers), as the student, "
                 f"got {teacher}"
             )
@@ -36,7 +36,7 @@ def teacher_blocks(
     if layer_mapping == "every_k":
         if teacher % student:
             raise ValueError(
-                f"{_KEY}.layer_mapping=every_k: expected a teacher whose "
+                f"{key}.layer_mapping=every_k: expected a teacher whose "
                 f"blocks are a multiple of the student's {student}, "
                 f"got {teacher}"
             )
@@ -45,17 +45,17 @@ def teacher_blocks(
     if layer_mapping == "explicit":
         if len(teacher_layers) != student:
             raise ValueError(
-                f"{_KEY}.teacher_layers: expected {student} blocks, one for "
+                f"{key}.teacher_layers: expected {student} blocks, one for "
                 f"each of the student's, got {list(teacher_layers)}"
             )
         for block in teacher_layers:
             if type(block) is not int or not 0 <= block < teacher:
                 raise ValueError(
-                    f"{_KEY}.teacher_layers: expected blocks from 0 to "
+                    f"{key}.teacher_layers: expected blocks from 0 to "
                     f"{teacher - 1}, got {list(teacher_layers)}"
                 )
         return tuple(teacher_layers)
     raise ValueError(
-        f"{_KEY}.layer_mapping: expected one_to_one, every_k or explicit, "
+        f"{key}.layer_mapping: expected one_to_one, every_k or explicit, "
         f"got {layer_mapping!r}"
     )

@@ -39,7 +39,8 @@ class ClassificationSet(evaluation_set.EvaluationSet):
     ):
         super().__init__(name, rows_lib.input_rows(features))
         self.label_ids = features["label_ids"]
-        self._labels = tuple(labels)
+        self.output_shapes = {"logits": (len(labels),)}
+        self.class_names = tuple(labels)
         self._metric_names = tuple(metric_names)
         self._texts = texts
 
@@ -53,7 +54,9 @@ class ClassificationSet(evaluation_set.EvaluationSet):
                     self._metric_names, self.label_ids, predictions
                 ),
             },
-            metrics_lib.confusion(self.label_ids, predictions, self._labels),
+            metrics_lib.confusion(
+                self.label_ids, predictions, self.class_names
+            ),
         )
 
     def worst_errors(
@@ -69,8 +72,8 @@ class ClassificationSet(evaluation_set.EvaluationSet):
             [
                 (
                     self._texts[row],
-                    self._labels[self.label_ids[row]],
-                    self._labels[predictions[row]],
+                    self.class_names[self.label_ids[row]],
+                    self.class_names[predictions[row]],
                     f"{probabilities[row, predictions[row]]:.3f}",
                     f"{probabilities[row, self.label_ids[row]]:.3f}",
                 )
@@ -108,6 +111,7 @@ class RegressionSet(evaluation_set.EvaluationSet):
         texts: Sequence[str],
     ):
         super().__init__(name, rows_lib.input_rows(features))
+        self.output_shapes = {"logits": (1,)}
         self.label_values = features["label_values"]
         self._metric_names = tuple(metric_names)
         self._texts = texts

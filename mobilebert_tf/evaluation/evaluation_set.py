@@ -58,9 +58,16 @@ class EvaluationSet(rows_lib.Rows):
         name: as above.
         output_names: the outputs of the model that are scored; arrays of N
             rows each, in the order of the inputs.
+        output_shapes: of a row of each, by name: what tells a model of
+            another number of labels. None are checked without.
+        class_names: of the rows and columns of a confusion matrix.
+        in_percent: bool. Whether scores are from 0 to 100.
     """
 
     output_names: tuple[str, ...] = ("logits",)
+    output_shapes: Mapping[str, tuple[int, ...]] = {}
+    class_names: tuple[str, ...] = ()
+    in_percent = False
 
     def __init__(self, name: str, rows: rows_lib.Rows):
         self.name = name

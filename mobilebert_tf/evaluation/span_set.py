@@ -45,6 +45,7 @@ class SpanSet(evaluation_set.EvaluationSet):
     """
 
     output_names = ("start_logits", "end_logits")
+    in_percent = True
 
     def __init__(
         self,
@@ -53,6 +54,8 @@ class SpanSet(evaluation_set.EvaluationSet):
         options: span_decoding.DecodingOptions,
     ):
         super().__init__(name, squad_rows.WindowRows(questions.features))
+        length = questions.features["input_word_ids"].shape[1]
+        self.output_shapes = dict.fromkeys(self.output_names, (length,))
         self.questions = questions
         self._options = options
 

@@ -41,9 +41,11 @@ class TaggingSet(evaluation_set.EvaluationSet):
         scheme: str,
     ):
         super().__init__(name, rows_lib.input_rows(features.arrays))
+        length = features.arrays["input_word_ids"].shape[1]
+        self.output_shapes = {"logits": (length, len(labels))}
         self._sentences = sentences
         self._features = features
-        self._labels = tuple(labels)
+        self.class_names = tuple(labels)
         self._scheme = scheme
         self._tags = [list(sentence.tags) for sentence in sentences]
         self._word_ids = features.arrays["label_ids"][
@@ -56,7 +58,7 @@ class TaggingSet(evaluation_set.EvaluationSet):
         counts = metrics_lib.confusion(
             self._word_ids,
             logits[self._features.windows, self._features.positions].argmax(-1),
-            self._labels,
+            self.class_names,
         )
         if self._scheme != tag_schemes.NONE:
             scores = tagging_metrics.entity_scores(
@@ -124,7 +126,9 @@ class TaggingSet(evaluation_set.EvaluationSet):
 
     def _predictions(self, logits):
         """Returns the predicted tags of each sentence's words."""
-        return self._features.by_sentence(logits.argmax(axis=-1), self._labels)
+        return self._features.by_sentence(
+            logits.argmax(axis=-1), self.class_names
+        )
 
     def _losses(self, logits):
         """Returns the cross-entropy of each word, [W]."""

@@ -52,6 +52,7 @@ _MAY_CHANGE = (
     "task.init_checkpoint",
     "task.teacher_dir",
     "task.teacher_config_file",
+    "task.distillation.teacher_dir",
     "task.data_dir",
     "task.train_file",
     "task.dev_file",
@@ -68,7 +69,7 @@ _MAY_CHANGE = (
     "task.early_stopping_patience",
 )
 # A place that may change, but not become one or cease to be.
-_THERE_OR_NOT = ("task.teacher_dir",)
+_THERE_OR_NOT = ("task.teacher_dir", "task.distillation.teacher_dir")
 # These may change too, for a purpose: a rate that was too high, a longer run.
 # But not an optimizer's type: its state is in the checkpoint.
 _CHANGE_IS_LOGGED = (

@@ -9,6 +9,7 @@ from mobilebert_tf import runtime
 from mobilebert_tf.experiments import model_config
 from mobilebert_tf.experiments import optimization_config
 from mobilebert_tf.experiments import search_config
+from mobilebert_tf.experiments import task_distillation_config
 
 
 @dataclasses.dataclass
@@ -67,6 +68,7 @@ class FineTuningTaskConfig(config_definitions.TaskConfig):
             are kept in model_dir/best.
         early_stopping_patience: int. The run ends when so many evaluations in
             a row were not better than the best before; 0 never ends it early.
+        distillation: learning from a fine-tuned teacher.
         seed: int. Of initialisation and dropout.
         gradient_accumulation_steps: int. Parts that a batch is worked through
             in, one after the other; the update is that of the whole batch.
@@ -82,6 +84,11 @@ class FineTuningTaskConfig(config_definitions.TaskConfig):
     selection_metric: str = ""
     keep_best: bool = True
     early_stopping_patience: int = 0
+    distillation: task_distillation_config.TaskDistillationConfig = (
+        dataclasses.field(
+            default_factory=task_distillation_config.TaskDistillationConfig
+        )
+    )
     seed: int = 0
     gradient_accumulation_steps: int = 1
     train_data: DataConfig = dataclasses.field(default_factory=DataConfig)

@@ -13,6 +13,7 @@ from mobilebert_tf import model_directory
 from mobilebert_tf import runtime
 from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.distillation import schedule
+from mobilebert_tf.distillation import task_distillation
 from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.experiments import experiment_builder
@@ -20,6 +21,7 @@ from mobilebert_tf.experiments import optimization_config
 from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.fine_tuning import search_folder
 from mobilebert_tf.fine_tuning import starting_models
+from mobilebert_tf.fine_tuning import teachers
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import fine_tuning
 from mobilebert_tf.training import training_log
@@ -78,6 +80,7 @@ class Kind(abc.ABC):
                 f"trainer.validation_steps: got {validation_steps}, expected "
                 "-1: the metrics are of whole sets"
             )
+        task_distillation.check(config.distillation)
 
     @abc.abstractmethod
     def check_split(self, split: str) -> None:
@@ -253,6 +256,17 @@ def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
     metric = selection_metric(kind)
     begin = starting_models.start(config, kind.head)
     kind.check_model(begin.network, labels)
+    info = model_directory.ModelInfo(
+        head=kind.head,
+        max_seq_length=config.max_seq_length,
+        lower_case=begin.lower_case,
+        labels=labels,
+        **kind.info_fields(),
+    )
+    with strategy.scope():
+        teacher = teachers.load(
+            config.distillation, info, begin.network, begin.vocab_file
+        )
     reader = begin.reader(labels)
     # Before features are cached there: the folder may be another model's.
     experiment_builder.check_continues(params, model_dir)
@@ -266,13 +280,6 @@ def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
     )
     tf_keras.utils.set_random_seed(config.seed)
     experiment_builder.check_continues(params, model_dir)
-    info = model_directory.ModelInfo(
-        head=kind.head,
-        max_seq_length=config.max_seq_length,
-        lower_case=begin.lower_case,
-        labels=labels,
-        **kind.info_fields(),
-    )
 
     def write_model(folder):
         model_directory.write(folder, begin.network, info, begin.vocab_file)
@@ -287,8 +294,11 @@ def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
         metric=metric,
         patience=config.early_stopping_patience,
     )
+    teacher_logits = {}
+    if teacher is not None and training_loop.saved_step(model_dir) < steps:
+        teacher_logits = teacher.teacher_logits(train_rows)
     with strategy.scope():
-        return training_loop.run_stages(
+        metrics = training_loop.run_stages(
             params,
             [schedule.Stage(_STAGE, 0, steps)],
             lambda stage, start_step: kind.make_task(
@@ -299,6 +309,8 @@ def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
                 start_step=start_step,
                 encoder=begin.encoder,
                 head=begin.head_for(labels),
+                distillation=teacher,
+                teacher_logits=teacher_logits,
                 on_evaluation=record,
             ),
             lambda stage: optimizer_config,
@@ -306,6 +318,8 @@ def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
             evaluate,
             has_stalled if config.early_stopping_patience else None,
         )
+    record.write_pages()
+    return metrics
 
 
 def evaluate_outputs(
@@ -366,6 +380,7 @@ def _evaluate(kind, trained, output_dir, strategy):
         output_dir, trained.info.labels, selection_metric(kind)
     )
     record(trained.model, step_of(trained), metrics, evaluated)
+    record.write_pages()
     log_validation(trained, metrics, output_dir, strategy)
     return metrics
 

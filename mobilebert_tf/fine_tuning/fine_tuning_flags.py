@@ -10,6 +10,7 @@ from official.core import config_definitions
 from mobilebert_tf.experiments import experiment_builder
 from mobilebert_tf.experiments import experiment_flags
 from mobilebert_tf.fine_tuning import course
+from mobilebert_tf.fine_tuning import form_evaluation
 from mobilebert_tf.fine_tuning import search
 from mobilebert_tf.fine_tuning import starting_models
 
@@ -24,6 +25,27 @@ COMMON = {
     ),
     "warmup_proportion": _Field(
         float, "task.warmup_proportion", "Warm-up share."
+    ),
+    "teacher_dir": _Field(
+        str, "task.distillation.teacher_dir", "Fine-tuned teacher."
+    ),
+    "distill_temperature": _Field(
+        float, "task.distillation.temperature", "Of both models' logits."
+    ),
+    "distill_ground_truth_ratio": _Field(
+        float,
+        "task.distillation.ground_truth_ratio",
+        "Weight of the labels; the rest goes to the teacher's logits.",
+    ),
+    "hidden_distill_factor": _Field(
+        float,
+        "task.distillation.feature_map_factor",
+        "Weight of feature-map transfer.",
+    ),
+    "attention_distill_factor": _Field(
+        float,
+        "task.distillation.attention_factor",
+        "Weight of attention transfer.",
     ),
 }
 # Of a FolderTaskConfig.
@@ -45,6 +67,7 @@ def define(
     define_search(flag_values)
     flags.DEFINE_bool("do_eval", False, "Evaluate on the dev set.", flag_values)
     flags.DEFINE_bool("do_predict", False, "Write predictions.", flag_values)
+    define_evaluate(flag_values)
     flags.DEFINE_enum(
         "predict_split",
         "test",
@@ -67,15 +90,41 @@ def define_search(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
 
 
+def define_evaluate(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines --evaluate."""
+    flags.DEFINE_list(
+        "evaluate",
+        [],
+        "Finished models to evaluate on the dev set, side by side: .tflite "
+        "files, SavedModels, folders of models.",
+        flag_values,
+    )
+
+
+def check_evaluate(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Sees to a --model_dir where there is --evaluate.
+
+    Raises:
+        ValueError: if there is something else to do.
+    """
+    paths = flag_values["evaluate"].value
+    if not paths:
+        return
+    for name in ("do_train", "do_eval", "do_predict", "search"):
+        if flag_values[name].value:
+            raise ValueError(f"--evaluate and --{name}: expected one of them")
+    flag_values.set_default("model_dir", form_evaluation.default_folder(paths))
+
+
 def run(
-    task_run: Callable,
+    task_run: Callable[..., dict[str, float]],
     kind: type[course.Kind],
     defaults: config_definitions.ExperimentConfig,
     table: Mapping[str, experiment_flags.Field],
     sources: Sequence[str] = (),
     flag_values: flags.FlagValues = flags.FLAGS,
 ) -> None:
-    """Calls `task_run` with the experiment and actions of the parsed flags.
+    """Does what the parsed flags ask for, on files of a folder.
 
     Args:
         task_run: `run` of a module of tasks.
@@ -88,22 +137,53 @@ def run(
     Raises:
         ValueError: for wrong flags or input, in one line.
     """
+    check_evaluate(flag_values)
     params = build(
         defaults, kind.head, table, ["data_dir"], sources, flag_values
     )
+    do_predict = flag_values["do_predict"].value
+    predict_split = flag_values["predict_split"].value if do_predict else ""
+    act(task_run, kind, params, predict_split, flag_values)
+
+
+def act(
+    task_run: Callable[..., dict[str, float]],
+    kind: type[course.Kind],
+    params: config_definitions.ExperimentConfig,
+    predict_split: str,
+    flag_values: flags.FlagValues = flags.FLAGS,
+) -> dict[str, float]:
+    """Trains, evaluates, predicts, searches or compares, as flags say.
+
+    Args:
+        task_run: called with the experiment, --model_dir, --do_train,
+            --do_eval and predict_split.
+        kind: of the task.
+        params: the experiment.
+        predict_split: what to predict on, "" for nothing.
+        flag_values: parsed, after check_evaluate.
+
+    Returns:
+        The metrics; empty without.
+
+    Raises:
+        ValueError: for wrong input, in one line.
+    """
     model_dir = flag_values["model_dir"].value
+    paths = list(dict.fromkeys(flag_values["evaluate"].value))
+    if paths:
+        form_evaluation.run(kind(params), paths, model_dir)
+        return {}
     do_train, do_eval = (
         flag_values[name].value for name in ("do_train", "do_eval")
     )
-    do_predict = flag_values["do_predict"].value
-    predict_split = flag_values["predict_split"].value if do_predict else ""
     if flag_values["search"].value:
-        search.run_kind(kind, params, model_dir, predict_split)
+        metrics = search.run_kind(kind, params, model_dir, predict_split)
         # It has evaluated all that it trained.
         if not predict_split:
-            return
+            return metrics
         do_train = do_eval = False
-    task_run(params, model_dir, do_train, do_eval, predict_split)
+    return task_run(params, model_dir, do_train, do_eval, predict_split)
 
 
 def build(

@@ -3,6 +3,8 @@
     model_dir/
       evaluation_SET.json   metrics, confusion matrix and scores per class of
                             the newest evaluation
+      evaluation_SET.html   the same as a page, with the worst errors; of the
+                            evaluation that a run ended with
       best/                 a model's folder with the weights of the best
                             evaluation, and that evaluation
 
@@ -20,6 +22,7 @@ import tf_keras
 from absl import logging
 
 from mobilebert_tf import files
+from mobilebert_tf.evaluation import error_report
 from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import metrics as metrics_lib
 from mobilebert_tf.training import run_checkpoints
@@ -52,6 +55,8 @@ class EvaluationRecord:
         self._labels = list(labels)
         self._metric = metric
         self._write_model = write_model
+        # Path of a page to its title and what it shows.
+        self._pages = {}
 
     def __call__(
         self,
@@ -78,16 +83,37 @@ class EvaluationRecord:
             for each in evaluated
         }
         _write(reports, self._output_dir)
-        if self._write_model is not None:
-            self._keep_if_best(model, step, metrics[self._metric], reports)
+        self._note_pages(self._output_dir, step, evaluated)
+        if self._write_model is not None and self._keep_if_best(
+            model, step, metrics[self._metric], reports
+        ):
+            folder = os.path.join(self._output_dir, BEST)
+            self._note_pages(folder, step, evaluated)
+
+    def write_pages(self) -> None:
+        """Writes the pages of the newest evaluation and of the best one.
+
+        They take longer than the rest, and are for people: only the last ones
+        are written, when a run ends.
+        """
+        for path, (title, models) in self._pages.items():
+            error_report.write(path, title, models)
+        self._pages = {}
+
+    def _note_pages(self, folder, step, evaluated):
+        for each in evaluated:
+            path = _path(folder, each.set.name, "html")
+            title = f"{each.set.name} at step {step}"
+            self._pages[path] = title, {f"step {step}": each}
 
     def _keep_if_best(self, model, step, value, reports):
+        """Returns whether it is the best."""
         folder = os.path.join(self._output_dir, BEST)
         best = kept_metric(folder, next(iter(reports)), self._metric)
         if best is not None and not metrics_lib.is_better(
             self._metric, value, best
         ):
-            return
+            return False
         self._write_model(folder)
         checkpoint = tf.train.Checkpoint(
             model=model, global_step=tf.Variable(step, dtype=tf.int64)
@@ -106,6 +132,7 @@ class EvaluationRecord:
             value,
             folder,
         )
+        return True
 
 
 def has_stalled(
@@ -169,5 +196,5 @@ def _write(reports, folder):
         files.write_text(_path(folder, name), text + "\n")
 
 
-def _path(folder, name):
-    return os.path.join(folder, f"evaluation_{name}.json")
+def _path(folder, name, ending="json"):
+    return os.path.join(folder, f"evaluation_{name}.{ending}")

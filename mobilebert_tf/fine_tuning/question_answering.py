@@ -6,7 +6,7 @@ model_dir/
   null_odds.json           v2.0: null score minus that of the best answer
   evaluation_dev.json, evaluation_predictions.json
                            official scores of the newest evaluation, and
-                           of the files above
+                           of the files above; as .html with the worst errors
   features/                windows of the files read, see feature_cache
 """
 
@@ -290,6 +290,7 @@ def _answer(kind, trained, output_dir, names):
             measurement.metrics,
             [evaluation_set.Evaluated(each, outputs, measurement)],
         )
+    record.write_pages()
     return measurement.metrics
 
 

@@ -63,7 +63,7 @@ _ELSEWHERE = {
         str,
         "start from a checkpoint: --init_checkpoint",
     ),
-    "lite_model_path": (str, "answers are those of the Keras model"),
+    "lite_model_path": (str, "score it with --evaluate"),
     "export_dir": (str, "fine-tuning does not export"),
     "use_quantized_training": (bool, "training is in floating point"),
     "use_post_quantization": (bool, "fine-tuning does not export"),
@@ -80,6 +80,7 @@ def define(flag_values: flags.FlagValues = FLAGS) -> None:
     ):
         flags.DEFINE_bool(name, False, text, flag_values)
     fine_tuning_flags.define_search(flag_values)
+    fine_tuning_flags.define_evaluate(flag_values)
     for name, (kind, reason) in _ELSEWHERE.items():
         definer = flags.DEFINE_bool if kind is bool else flags.DEFINE_string
         definer(name, None, f"Not supported: {reason}.", flag_values)

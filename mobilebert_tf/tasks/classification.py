@@ -46,9 +46,8 @@ class ClassificationTask(fine_tuning.FineTuningTask):
     def make_model(self) -> models.MobileBertForSequenceClassification:
         return _model(self, self._num_labels)
 
-    def loss_weights(self, inputs):
-        weights = self._loss.weights(inputs["label_ids"])
-        return {self.loss_name: tf.reduce_sum(weights)}
+    def label_weights(self, inputs):
+        return self._loss.weights(inputs["label_ids"])
 
     def label_terms(self, inputs, outputs):
         loss, accuracy = self._loss.terms(
@@ -72,6 +71,7 @@ class RegressionTask(fine_tuning.FineTuningTask):
     """
 
     loss_name = "squared_error"
+    training_metrics = ()
 
     def __init__(
         self,
@@ -86,19 +86,15 @@ class RegressionTask(fine_tuning.FineTuningTask):
     def make_model(self) -> models.MobileBertForSequenceClassification:
         return _model(self, num_labels=1)
 
-    def build_metrics(self, training: bool = True):
-        return []
-
-    def loss_weights(self, inputs):
-        size = tf.size(inputs["label_values"])
-        return {self.loss_name: tf.cast(size, tf.float32)}
+    def label_weights(self, inputs):
+        return tf.ones_like(inputs["label_values"])
 
     def label_terms(self, inputs, outputs):
         values = inputs["label_values"]
         losses = tf.square(outputs["logits"][:, 0] - values)
         return {
             self.loss_name: gradient_steps.weighted_mean(
-                losses, tf.ones_like(losses)
+                losses, self.label_weights(inputs)
             )
         }
 

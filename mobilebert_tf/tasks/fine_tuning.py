@@ -14,6 +14,7 @@ import tf_keras
 
 from mobilebert_tf.data import batches
 from mobilebert_tf.data import rows as rows_lib
+from mobilebert_tf.distillation import task_distillation
 from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.experiments import fine_tuning_config
 from mobilebert_tf.modeling import config as config_lib
@@ -46,6 +47,9 @@ class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
         start_step: int. Batches of the training data to pass over.
         encoder: to start from, or None for random weights.
         head: a layer to start from, likewise.
+        distillation: what a teacher adds to the loss, or None.
+        teacher_logits: {name: [N, ...]}, beside train_rows; what
+            `distillation` returned of them.
         on_evaluation: called after each evaluation; None does without.
 
     Raises:
@@ -54,6 +58,8 @@ class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
 
     # Name of the loss term.
     loss_name = CROSS_ENTROPY
+    # Terms without part in the loss, of which training tells the means.
+    training_metrics = (ACCURACY,)
     # Outputs that evaluation reads.
     output_names = ("logits",)
     # Attribute of the model.
@@ -68,12 +74,17 @@ class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
         start_step: int = 0,
         encoder: tf_keras.Model | None = None,
         head: tf_keras.layers.Layer | None = None,
+        distillation: task_distillation.TaskDistillation | None = None,
+        teacher_logits: Mapping[str, np.ndarray] | None = None,
         on_evaluation: OnEvaluation | None = None,
     ):
         super().__init__(params)
         check_frozen_blocks(params, network)
         self.network = network
         self._train_rows = train_rows
+        if teacher_logits:
+            self._train_rows = rows_lib.ExtendedRows(train_rows, teacher_logits)
+        self._distillation = distillation
         self._evaluation_sets = tuple(evaluation_sets)
         self._start_step = start_step
         self._encoder = encoder
@@ -84,6 +95,14 @@ class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
     @abc.abstractmethod
     def make_model(self) -> tf_keras.Model:
         """Returns a fresh model with its head."""
+
+    @abc.abstractmethod
+    def label_weights(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Returns how much each item counts, 0 without label; float32.
+
+        Args:
+            inputs: a batch with its targets.
+        """
 
     @abc.abstractmethod
     def label_terms(
@@ -141,15 +160,34 @@ class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
         )
 
     def build_metrics(self, training: bool = True):
-        return [tf_keras.metrics.Mean(ACCURACY)] if training else []
+        if not training:
+            return []
+        names = list(self.training_metrics)
+        if self._distillation is not None:
+            names += [self.loss_name, *self._distillation.metric_names]
+        return [tf_keras.metrics.Mean(name) for name in names]
 
     def loss_factors(self):
-        return {self.loss_name: 1.0}
+        if self._distillation is None:
+            return {self.loss_name: 1.0}
+        return self._distillation.factors(self.loss_name)
+
+    def loss_weights(self, inputs):
+        weights = self.label_weights(inputs)
+        result = {self.loss_name: tf.reduce_sum(weights)}
+        if self._distillation is not None:
+            result |= self._distillation.loss_weights(inputs, weights > 0)
+        return result
 
     def compute_loss(self, inputs, model, training):
         outputs = model(encoder_inputs(inputs), training=training)
         terms = self.label_terms(inputs, outputs)
-        return terms[self.loss_name][0], terms
+        if self._distillation is not None:
+            has_label = self.label_weights(inputs) > 0
+            terms |= self._distillation.terms(inputs, outputs, has_label)
+        factors = self.loss_factors()
+        loss = tf.add_n([factors[name] * terms[name][0] for name in factors])
+        return loss, terms
 
     def validation_step(self, inputs, model, metrics=None):
         outputs = model(encoder_inputs(inputs), training=False)

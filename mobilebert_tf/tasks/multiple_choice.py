@@ -3,8 +3,6 @@
 Legend: N examples.
 """
 
-import tensorflow as tf
-
 from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.experiments import fine_tuning_config
 from mobilebert_tf.experiments import multiple_choice_config
@@ -43,9 +41,8 @@ class MultipleChoiceTask(fine_tuning.FineTuningTask):
             self.network, dropout_rate=self.task_config.classifier_dropout
         )
 
-    def loss_weights(self, inputs):
-        size = tf.size(inputs["label_ids"])
-        return {self.loss_name: tf.cast(size, tf.float32)}
+    def label_weights(self, inputs):
+        return self._loss.weights(inputs["label_ids"])
 
     def label_terms(self, inputs, outputs):
         loss, accuracy = self._loss.terms(

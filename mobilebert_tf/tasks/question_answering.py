@@ -24,9 +24,8 @@ class QuestionAnsweringTask(fine_tuning.FineTuningTask):
     def make_model(self) -> models.MobileBertForQuestionAnswering:
         return models.MobileBertForQuestionAnswering(self.network)
 
-    def loss_weights(self, inputs):
-        size = tf.size(inputs["start_positions"])
-        return {self.loss_name: tf.cast(size, tf.float32)}
+    def label_weights(self, inputs):
+        return tf.ones_like(inputs["start_positions"], tf.float32)
 
     def label_terms(self, inputs, outputs):
         losses, hits = 0.0, True
@@ -37,7 +36,7 @@ class QuestionAnsweringTask(fine_tuning.FineTuningTask):
                 positions, logits
             )
             hits &= tf.argmax(logits, -1, positions.dtype) == positions
-        weights = tf.ones_like(losses)
+        weights = self.label_weights(inputs)
         hits = tf.cast(hits, tf.float32)
         return {
             self.loss_name: gradient_steps.weighted_mean(losses / 2.0, weights),

@@ -5,8 +5,6 @@ Legend: N windows, S sequence, C number of labels.
 
 from collections.abc import Sequence
 
-import tensorflow as tf
-
 from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.data import tagging
 from mobilebert_tf.experiments import tagging_config
@@ -53,9 +51,8 @@ class TaggingTask(fine_tuning.FineTuningTask):
             dropout_rate=self.task_config.classifier_dropout,
         )
 
-    def loss_weights(self, inputs):
-        weights = self._loss.weights(inputs["label_ids"])
-        return {self.loss_name: tf.reduce_sum(weights)}
+    def label_weights(self, inputs):
+        return self._loss.weights(inputs["label_ids"])
 
     def label_terms(self, inputs, outputs):
         loss, accuracy = self._loss.terms(

@@ -58,3 +58,16 @@ def test_joined_rows_are_those_of_the_parts():
     for rows in (slice(None), slice(2, 5), np.array([0, 3, 9]), slice(4, 4)):
         expected = np.arange(10)[rows]
         np.testing.assert_array_equal(joined.inputs(rows)["x"], expected)
+
+
+def test_more_arrays_come_with_their_rows():
+    arrays = {"one": np.arange(5), "two": 10 * np.arange(5)}
+    rows = rows_lib.ExtendedRows(
+        rows_lib.ArrayRows({"one": arrays["one"]}), {"two": arrays["two"]}
+    )
+    assert len(rows) == 5
+    for chosen in (slice(1, 3), np.array([4, 0, 4])):
+        values = rows.inputs(chosen)
+        assert list(values) == ["one", "two"]
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(values[name], array[chosen])

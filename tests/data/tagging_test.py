@@ -129,6 +129,14 @@ def test_a_missing_file(tmp_path):
         tagging.read_words(f"{tmp_path}/nope.txt", 0)
 
 
+@pytest.mark.parametrize(("end", "warnings"), [("\n", 0), ("", 1)])
+def test_a_last_line_without_end_may_be_cut(tmp_path, caplog, end, warnings):
+    path = tmp_path / "words.txt"
+    path.write_text(f"one\tO\ntwo\tB-PE{end}")
+    assert columns.read_sentences(str(path))[0][1].fields == ["two", "B-PE"]
+    assert caplog.text.count(f"{path}:2: the last line has no end") == warnings
+
+
 def test_transitions_may_be_let_pass(tmp_path):
     sentences = _read(tmp_path, "a O\nb I-X\n", check_transitions=False)
     assert sentences == [(("a", "b"), ("O", "I-X"))]

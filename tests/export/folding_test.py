@@ -30,7 +30,6 @@ def test_fold_embeddings_without_projection():
         projection=None,
         norm=weights.Norm(_random(4), _random(4)),
         blocks=(),
-        pooler=None,
     )
     table, projection, types, offset = folding.fold_embeddings(encoder, 5)
     assert projection is None

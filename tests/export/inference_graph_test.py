@@ -3,36 +3,13 @@
 import numpy as np
 import pytest
 import small_models
-import tensorflow as tf
 from ai_edge_litert import interpreter as litert
 
+from export import graph_heads
 from export import inference_graph
 from export import model_file
 from export import quantization
 from export import weights
-
-# Of a tensor's largest value: float32 rounding through a few layers.
-RELATIVE_TOLERANCE = 1e-4
-
-
-def _run(content, inputs):
-    """Runs a .tflite example by example; {output: [N, ...]}."""
-    interpreter = litert.Interpreter(model_content=content)
-    run = interpreter.get_signature_runner(inference_graph.SIGNATURE)
-    outputs = [
-        run(**{name: values[i : i + 1] for name, values in inputs.items()})
-        for i in range(len(inputs["input_word_ids"]))
-    ]
-    return {
-        name: np.concatenate([output[name] for output in outputs])
-        for name in outputs[0]
-    }
-
-
-def _assert_close(actual, expected):
-    assert actual.shape == expected.shape
-    error = np.max(np.abs(actual - expected)) / np.max(np.abs(expected))
-    assert error <= RELATIVE_TOLERANCE
 
 
 @pytest.mark.parametrize("name", small_models.CONFIGS)
@@ -47,36 +24,20 @@ def test_float32_file_gives_keras_hidden_states(name):
         config,
         weights.from_encoder(model.encoder),
         small_models.SEQUENCE_LENGTH,
-        inference_graph.HiddenStatesHead(),
+        graph_heads.HiddenStatesHead(),
     )
-    outputs = _run(quantization.convert(module), inputs)
+    outputs = small_models.run(quantization.convert(module), inputs)
 
     expected = model(inputs)["encoder_outputs"]
     assert len(outputs) == len(expected) == config.num_hidden_layers + 1
     for i, hidden in enumerate(expected):
-        _assert_close(outputs[f"hidden_state_{i}"], hidden.numpy())
-
-
-@pytest.mark.parametrize("name", small_models.CONFIGS)
-def test_float32_file_gives_keras_probabilities(name):
-    config = small_models.CONFIGS[name]
-    model = small_models.make_classifier(config)
-    inputs = small_models.make_inputs(config, count=6)
-
-    module = inference_graph.classifier_module(
-        model, small_models.SEQUENCE_LENGTH
-    )
-    outputs = _run(quantization.convert(module), inputs)
-
-    expected = tf.nn.softmax(model(inputs)["logits"]).numpy()
-    assert expected.std(axis=0).min() > 1e-3  # depends on the example
-    _assert_close(outputs["probabilities"], expected)
+        small_models.assert_close(outputs[f"hidden_state_{i}"], hidden.numpy())
 
 
 def test_signature_and_shapes():
     config = small_models.CONFIGS["mobilebert"]
     model = small_models.make_classifier(config)
-    module = inference_graph.classifier_module(model, sequence_length=9)
+    module = inference_graph.module_of(model, sequence_length=9)
     interpreter = litert.Interpreter(model_content=quantization.convert(module))
     run = interpreter.get_signature_runner(inference_graph.SIGNATURE)
     details = run.get_input_details()
@@ -92,9 +53,7 @@ def test_signature_and_shapes():
 def test_products_of_activations_are_batch_matmuls():
     """XNNPACK refuses a FULLY_CONNECTED whose weights are computed."""
     model = small_models.make_classifier(small_models.CONFIGS["mobilebert"])
-    module = inference_graph.classifier_module(
-        model, small_models.SEQUENCE_LENGTH
-    )
+    module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
     file = model_file.ModelFile(quantization.convert(module))
     census = file.census()
     assert census["BATCH_MATMUL"] == {"FLOAT32": 4}
@@ -107,9 +66,7 @@ def test_no_norm_without_residual_leaves_no_operator():
     """Per block: one product per residual norm but the attention's own."""
     config = small_models.CONFIGS["mobilebert"]
     model = small_models.make_classifier(config)
-    module = inference_graph.classifier_module(
-        model, small_models.SEQUENCE_LENGTH
-    )
+    module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
     census = model_file.ModelFile(quantization.convert(module)).census()
     per_block = config.num_feedforward_networks + 1
     mask = 1
@@ -122,9 +79,7 @@ def test_masked_positions_do_not_matter():
     """The mask leaves nothing of a padded position's word."""
     config = small_models.CONFIGS["plain_bert"]
     model = small_models.make_classifier(config)
-    module = inference_graph.classifier_module(
-        model, small_models.SEQUENCE_LENGTH
-    )
+    module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
     content = quantization.convert(module)
     inputs = small_models.make_inputs(config, count=4)
     padding = inputs["input_mask"] == 0
@@ -133,8 +88,8 @@ def test_masked_positions_do_not_matter():
         padding, 7, inputs["input_word_ids"]
     ).astype(np.int32)
     np.testing.assert_array_equal(
-        _run(content, inputs)["probabilities"],
-        _run(content, changed)["probabilities"],
+        small_models.run(content, inputs)["probabilities"],
+        small_models.run(content, changed)["probabilities"],
     )
 
 
@@ -144,4 +99,4 @@ def test_sequence_length_out_of_range(length):
     with pytest.raises(
         ValueError, match=f"max_position_embeddings=20, got {length}"
     ):
-        inference_graph.classifier_module(model, length)
+        inference_graph.module_of(model, length)

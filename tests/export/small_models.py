@@ -4,7 +4,10 @@ import os
 
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert import interpreter as litert
 
+from export import calibration
+from export import inference_graph
 from mobilebert_tf import model_directory
 from mobilebert_tf import tokenization
 from mobilebert_tf.data import glue
@@ -12,6 +15,10 @@ from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
 
 SEQUENCE_LENGTH = 16
+NUM_LABELS = 3
+INPUT_NAMES = inference_graph.INPUT_NAMES
+# Of a tensor's largest value: float32 rounding through a few layers.
+RELATIVE_TOLERANCE = 1e-4
 
 _EXAMPLES_PER_SPLIT = 120
 _WORDS = [f"word{i}" for i in range(35)]
@@ -75,12 +82,88 @@ def randomize(model, seed: int = 0) -> None:
         variable.assign(values.astype(np.float32))
 
 
-def make_classifier(config, num_labels: int = 3, seed: int = 0):
+def make_classifier(config, num_labels: int = NUM_LABELS, seed: int = 0):
     """Returns a randomised MobileBertForSequenceClassification."""
-    model = models.MobileBertForSequenceClassification(config, num_labels)
+    return _built(
+        models.MobileBertForSequenceClassification(config, num_labels), seed
+    )
+
+
+# A randomised model of each use, of a config.
+MAKERS = {
+    "classification": make_classifier,
+    "regression": lambda config: make_classifier(config, num_labels=1),
+    "question_answering": lambda config: _built(
+        models.MobileBertForQuestionAnswering(config)
+    ),
+    "token_classification": lambda config: _built(
+        models.MobileBertForTokenClassification(config, num_labels=5)
+    ),
+    "multiple_choice": lambda config: _built(
+        models.MobileBertForMultipleChoice(config)
+    ),
+    "embedding_mean": lambda config: _built(
+        models.MobileBertForSentenceEmbedding(config)
+    ),
+    "embedding_cls": lambda config: _built(
+        models.MobileBertForSentenceEmbedding(
+            config, pooling="cls", normalize=False
+        )
+    ),
+    "encoder": lambda config: _built(models.MobileBertModel(config)),
+}
+
+
+def _built(model, seed=0):
     model.build_weights()
     randomize(model, seed)
     return model
+
+
+def keras_outputs(model, inputs: dict[str, np.ndarray]) -> dict:
+    """Returns what the files of a Keras model should give, by name, [N, ...].
+
+    Args:
+        model: of MAKERS.
+        inputs: int32 [N, S]; for multiple choice too, a choice each.
+    """
+    if isinstance(model, models.MobileBertForMultipleChoice):
+        outputs = model({name: ids[:, None] for name, ids in inputs.items()})
+        return {"logits": outputs["logits"].numpy()}
+    outputs = model(inputs)
+    if isinstance(model, models.MobileBertForSequenceClassification):
+        logits = outputs["logits"]
+        if model.num_labels == 1:
+            return {"value": logits.numpy()}
+        return {"probabilities": tf.nn.softmax(logits).numpy()}
+    if isinstance(model, models.MobileBertModel):
+        names = ("sequence_output", "pooled_output")
+    else:
+        names = outputs.keys() & {
+            "logits",
+            "start_logits",
+            "end_logits",
+            "sentence_embedding",
+        }
+    return {name: outputs[name].numpy() for name in names}
+
+
+def run(content: bytes, inputs: dict[str, np.ndarray]) -> dict:
+    """Runs a .tflite example by example; returns {output: [N, ...]}."""
+    interpreter = litert.Interpreter(model_content=content)
+    runner = interpreter.get_signature_runner(inference_graph.SIGNATURE)
+    outputs = [runner(**row) for row in calibration.single_rows(inputs)]
+    return {
+        name: np.concatenate([output[name] for output in outputs])
+        for name in outputs[0]
+    }
+
+
+def assert_close(actual: np.ndarray, expected: np.ndarray) -> None:
+    """Fails if two arrays differ by more than rounding."""
+    assert actual.shape == expected.shape
+    error = np.max(np.abs(actual - expected)) / np.max(np.abs(expected))
+    assert error <= RELATIVE_TOLERANCE
 
 
 def make_inputs(

@@ -19,9 +19,9 @@ from export import exporter
 from export import inference_graph
 from export import quantization
 from export import report
+from export import verification
 from mobilebert_tf import model_directory
 from mobilebert_tf.checkpoints import conversion
-from mobilebert_tf.evaluation import prediction
 
 BINARY = pathlib.Path(exporter.__file__).with_name("to_tflite.py")
 
@@ -82,7 +82,10 @@ def test_binary_succeeds_with_its_table(exported):
         assert any(line.startswith(f"{name} ") for line in table)
     assert any("Calibrating: 120 of 120" in line for line in table)
     assert not any("FAIL" in line for line in table)
-    assert "int8: operators in float32: 2 ADD, 1 MUL, 3 SOFTMAX, 1 SUB" in table
+    assert (
+        "int8: operators in float32: 2 ADD, 1 FULLY_CONNECTED, 1 MUL, "
+        "3 SOFTMAX, 1 SUB" in table
+    )
 
 
 def test_files(exported):
@@ -108,7 +111,7 @@ def test_json_report_agrees_with_the_files(exported, model_dir):
     """Accuracies of the report are those of the files, recomputed here."""
     output, _ = exported
     told = json.loads((output / "report.json").read_text())
-    assert told["num_examples"] == 120
+    assert told["num_rows"] == {"dev": 120}
     assert told["max_seq_length"] == small_models.SEQUENCE_LENGTH
     examples, labels = _dev_set(model_dir)
     for variant in told["variants"]:
@@ -128,14 +131,17 @@ def test_json_report_agrees_with_the_files(exported, model_dir):
     float32, int8 = told["variants"]
     assert float32["size_ratio"] == 1.0
     assert int8["size_ratio"] == int8["bytes"] / float32["bytes"] < 1.0
-    assert float32["probabilities"]["max_difference"] < 1e-5
-    assert int8["probabilities"]["sqnr_db"] > 20
-    assert int8["probabilities"]["max_difference"] > 1e-5  # is quantised
+    assert float32["outputs"]["probabilities"]["max_difference"] < 1e-5
+    assert int8["outputs"]["probabilities"]["sqnr_db"] > 20
+    assert (
+        int8["outputs"]["probabilities"]["max_difference"] > 1e-5
+    )  # is quantised
     assert int8["census"]["BATCH_MATMUL"] == {"INT8": 4}
-    assert int8["integer_shares"]["FULLY_CONNECTED"] == 1.0
+    assert int8["integer_shares"]["FULLY_CONNECTED"] == 30 / 31
     assert int8["integer_shares"]["ADD"] == 14 / 16
     assert int8["float_operators"] == {
         "ADD": 2,
+        "FULLY_CONNECTED": 1,
         "MUL": 1,
         "SOFTMAX": 3,
         "SUB": 1,
@@ -177,8 +183,7 @@ def test_length_and_variants_by_flag(model_dir, tmp_path):
         tmp_path,
         variants=["float32"],
         max_seq_length=12,
-        data_dir=os.path.join(model_dir, "task"),
-        task_name="sst-2",
+        data=dict(data_dir=os.path.join(model_dir, "task"), task_name="sst-2"),
     )
     (variant,) = result.variants
     assert not variant.failures
@@ -246,7 +251,7 @@ def test_failed_variant_leaves_the_others(
 
 
 def test_output_that_cannot_be_written(model_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(prediction, "predict", None)  # not reached
+    monkeypatch.setattr(verification, "evaluate", None)  # not reached
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ValueError, match="--output=.*/out is no directory"):
         _export(model_dir, tmp_path)
@@ -273,8 +278,13 @@ def test_errors_of_the_binary_are_one_line(tmp_path):
         (dict(max_seq_length=0), "max_position_embeddings=20, got 0"),
         (dict(calibration_examples=0), "examples: expected at least 1, got 0"),
         (dict(num_threads=0), "num_threads: expected at least 1, got 0"),
-        (dict(task_name="SST-3"), "got 'SST-3', expected one of"),
-        (dict(data_dir="/absent"), "/absent: expected a directory"),
+        (dict(data={"task_name": "SST-3"}), "got 'SST-3', expected one of"),
+        (dict(data={"data_dir": "/absent"}), "/absent: expected a directory"),
+        (
+            dict(data={"predict_file": "a.json"}),
+            "--predict_file: got it for .* sequence_classification, expected",
+        ),
+        (dict(params_override="task.doc_stride=1"), "doc_stride"),
     ],
 )
 def test_wrong_options(model_dir, tmp_path, options, message):
@@ -305,7 +315,7 @@ def test_pretraining_model(tmp_path):
         str(tmp_path / "model"), head=model_directory.PRETRAINING
     )
     with pytest.raises(
-        ValueError, match="expected a sequence_classification .*'pretraining'"
+        ValueError, match="expected a model .*got head 'pretraining'; fine-tune"
     ):
         _export(folder, tmp_path)
 
@@ -328,7 +338,8 @@ def test_hugging_face_fine_tune_to_tflite(model_dir, tmp_path):
     conversion.convert(theirs, named, "auto", "mobilebert_tf")
     with pytest.raises(ValueError, match="names no task .*give --task_name"):
         _export(named, tmp_path)
-    task = dict(task_name="SST-2", data_dir=os.path.join(model_dir, "task"))
+    data_dir = os.path.join(model_dir, "task")
+    task = dict(data=dict(task_name="SST-2", data_dir=data_dir))
     with pytest.raises(
         ValueError, match="labels bad, good but .* again with --labels=0,1"
     ):
@@ -341,7 +352,7 @@ def test_hugging_face_fine_tune_to_tflite(model_dir, tmp_path):
     examples, _ = _dev_set(model_dir)
     logits = [before(example)["logits"] for example in examples]
     np.testing.assert_allclose(
-        converted.variants[0].outputs,
+        converted.variants[0].verdict.values["probabilities"],
         tf.nn.softmax(tf.concat(logits, 0)),
         atol=1e-5,
     )

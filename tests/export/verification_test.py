@@ -1,4 +1,4 @@
-"""Comparison, census checks and verdicts on made-up outputs."""
+"""Verdicts on files of a small model, and checks of a census."""
 
 import numpy as np
 import pytest
@@ -8,93 +8,123 @@ from export import inference_graph
 from export import model_file
 from export import quantization
 from export import verification
+from mobilebert_tf import model_directory
+from mobilebert_tf.evaluation import classification_set
+from mobilebert_tf.modeling import models
 
-REFERENCE = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
-LABELS = np.array([0, 1, 0, 1])
+CONFIG = small_models.CONFIGS["mobilebert"]
+HEAD = model_directory.SEQUENCE_CLASSIFICATION
+
+
+class Judged:
+    """A classifier, its float32 file, and a judge of such files."""
+
+    def __init__(self, folder):
+        self.model = small_models.make_classifier(CONFIG)
+        content = quantization.convert(
+            inference_graph.module_of(self.model, small_models.SEQUENCE_LENGTH)
+        )
+        self.census = model_file.ModelFile(content).census()
+        self.path = str(folder / "model.tflite")
+        (folder / "model.tflite").write_bytes(content)
+        inputs = small_models.make_inputs(CONFIG, 8)
+        # What the model says of the first four is right.
+        answers = self.model(inputs)["logits"].numpy().argmax(-1)
+        labels = np.where(np.arange(8) < 4, answers, (answers + 1) % 3)
+        features = {**inputs, "label_ids": labels.astype(np.int32)}
+        self.sets = [
+            classification_set.ClassificationSet(
+                "dev", features, "abc", ["accuracy"], ["text"] * 8
+            )
+        ]
+
+    def judge(self, model=None, max_metric_drop=1.0):
+        return verification.Judge(
+            model or self.model,
+            HEAD,
+            self.sets,
+            {"accuracy": 100.0}.get,
+            max_metric_drop,
+        )
 
 
 @pytest.fixture(scope="module")
-def float_model():
-    model = small_models.make_classifier(small_models.CONFIGS["mobilebert"])
-    return quantization.convert(
-        inference_graph.classifier_module(model, small_models.SEQUENCE_LENGTH)
-    )
+def judged(tmp_path_factory):
+    return Judged(tmp_path_factory.mktemp("judged"))
 
 
-def test_compare():
-    outputs = REFERENCE.copy()
-    outputs[2] = [0.4, 0.6]
-    comparison = verification.compare(REFERENCE, outputs)
-    assert comparison.max_difference == pytest.approx(0.2)
-    assert comparison.mean_difference == pytest.approx(0.4 / 8)
-    assert comparison.label_agreement == 0.75
-    power = np.sum(REFERENCE**2)
-    assert comparison.sqnr_db == pytest.approx(10 * np.log10(power / 0.08))
+def test_same_model_passes(judged):
+    judge = judged.judge()
+    assert judge.metrics["accuracy"] == 0.5
+    assert "validation_loss" in judge.metrics
+    assert judge.points == {"accuracy": 100.0}
+    verdict = judge.verify("float32", judged.path)
+    assert verdict.failures == ()
+    assert verdict.metrics["accuracy"] == 0.5
+    assert verdict.drops == {"accuracy": 0.0}
+    assert verdict.comparisons["probabilities"].max_difference < 1e-5
+    assert verdict.census == judged.census
 
 
-def test_compare_equal_outputs():
-    comparison = verification.compare(REFERENCE, REFERENCE)
-    assert comparison.max_difference == 0
-    assert comparison.sqnr_db == float("inf")
-    assert comparison.label_agreement == 1
+def _other_model(judged, change):
+    """Returns a classifier whose logits are changed."""
+    other = models.MobileBertForSequenceClassification(CONFIG, 3)
+    other.build_weights()
+    other.set_weights(judged.model.get_weights())
+    bias = other.classifier.dense.bias
+    bias.assign(bias + change)
+    return other
 
 
-def test_compare_refuses_what_it_cannot_compare():
-    with pytest.raises(ValueError, match=r"shape \(4, 2\), got \(3, 2\)"):
-        verification.compare(REFERENCE, REFERENCE[:3])
-    with pytest.raises(ValueError, match="expected finite values"):
-        verification.compare(REFERENCE, REFERENCE * np.nan)
-
-
-def _verify(content, outputs, variant="float32", max_metric_drop=1.0):
-    return verification.verify(
-        variant,
-        content,
-        outputs,
-        REFERENCE,
-        LABELS,
-        ("accuracy",),
-        max_metric_drop,
-    )
-
-
-def test_verdict_on_the_metric(float_model):
-    outputs = REFERENCE.copy()
-    outputs[2] = [0.4, 0.6]
-    verdict = _verify(float_model, outputs, max_metric_drop=24.9)
-    assert verdict.metrics == {"accuracy": 0.75}
-    assert verdict.drops == {"accuracy": 25.0}
-    assert verdict.failures[0] == (
-        "accuracy drops by 25.00 points, allowed 24.9"
-    )
-    verdict = _verify(float_model, outputs, max_metric_drop=25.0)
+def test_drop_of_a_metric(judged):
+    """Against a reference that says "a" of everything."""
+    reference = _other_model(judged, [99.0, 0.0, 0.0])
+    drop = 100 * (np.mean(judged.sets[0].label_ids == 0) - 0.5)
+    judge = judged.judge(reference, max_metric_drop=drop)
+    verdict = judge.verify("float32", judged.path)
+    assert verdict.drops["accuracy"] == pytest.approx(drop)
     assert not any("accuracy" in why for why in verdict.failures)
-
-
-def test_float32_must_equal_keras(float_model):
-    verdict = _verify(float_model, REFERENCE + [0.0002, -0.0002])
-    assert verdict.failures == (
-        "probabilities differ by 0.0002, allowed 0.0001",
+    judge = judged.judge(reference, max_metric_drop=drop - 0.5)
+    verdict = judge.verify("float32", judged.path)
+    assert verdict.failures[0] == (
+        f"accuracy drops by {drop:.2f} points, allowed {drop - 0.5:g}"
     )
-    assert _verify(float_model, REFERENCE + 1e-7).failures == ()
 
 
-def test_float_file_is_no_int8_file(float_model):
-    verdict = _verify(float_model, REFERENCE, variant="int8")
+def test_float32_must_equal_keras(judged):
+    other = _other_model(judged, [0.01, 0.0, 0.0])
+    verdict = judged.judge(other).verify("float32", judged.path)
+    (failure,) = verdict.failures
+    assert failure.startswith("probabilities: differs by 0.00")
+    assert failure.endswith("allowed 0.0001")
+
+
+def test_float_file_is_no_int8_file(judged):
+    verdict = judged.judge().verify("int8", judged.path)
     for name in ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D", "GATHER"):
         assert any(f"{name} in FLOAT32" in why for why in verdict.failures)
 
 
-def test_broken_file(tmp_path):
+def test_head_may_stay_float():
+    census = {"FULLY_CONNECTED": {"INT8": 30, "FLOAT32": 2}}
+    assert verification.integer_failures(census, 2) == []
+    assert verification.integer_failures(census, 1) == [
+        "2 FULLY_CONNECTED in FLOAT32, expected INT8"
+    ]
+    census = {"GATHER": {"INT8": 1, "FLOAT32": 1}}
+    assert verification.integer_failures(census, 2) == [
+        "1 GATHER in FLOAT32, expected INT8"
+    ]
+
+
+def test_broken_file(judged, tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(b"not a model")
-    inputs = small_models.make_inputs(small_models.CONFIGS["tiny"], 1)
     with pytest.raises(ValueError, match="model.tflite"):
-        verification.predict_tflite(str(path), inputs)
+        judged.judge().verify("float32", str(path))
 
 
-def test_census_counts_operators_by_format(float_model):
-    census = model_file.ModelFile(float_model).census()
-    assert census["GATHER"] == {"FLOAT32": 2}
-    assert census["CAST"] == {"CONVERSION": 1}
-    assert census["SOFTMAX"] == {"FLOAT32": 3}
+def test_census_counts_operators_by_format(judged):
+    assert judged.census["GATHER"] == {"FLOAT32": 2}
+    assert judged.census["CAST"] == {"CONVERSION": 1}
+    assert judged.census["SOFTMAX"] == {"FLOAT32": 3}

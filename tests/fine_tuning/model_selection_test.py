@@ -22,16 +22,19 @@ class _Set(evaluation_set.EvaluationSet):
         raise AssertionError
 
 
-def _evaluated(name, metrics, counts):
+def _evaluated(name, metrics, counts, set_type=_Set):
     measurement = evaluation_set.Measurement(metrics, counts)
-    return evaluation_set.Evaluated(_Set(name, None), {}, measurement)
+    return evaluation_set.Evaluated(set_type(name, None), {}, measurement)
 
 
 class _Run:
     """Evaluations of a model of one weight, which is the step."""
 
-    def __init__(self, folder, metric="accuracy", keep_best=True):
+    def __init__(
+        self, folder, metric="accuracy", keep_best=True, set_type=_Set
+    ):
         self.folder = folder
+        self._set_type = set_type
         self.model = tf_keras.Sequential([tf_keras.layers.Dense(1)])
         self.model.build([None, 1])
         self._record = model_selection.EvaluationRecord(
@@ -47,8 +50,11 @@ class _Run:
 
     def evaluate(self, step, **metrics):
         self.model.weights[0].assign([[float(step)]])
-        evaluated = [_evaluated("dev", metrics, _COUNTS)]
+        evaluated = [_evaluated("dev", metrics, _COUNTS, self._set_type)]
         self._record(self.model, step, metrics, evaluated)
+
+    def end(self):
+        self._record.write_pages()
 
     def best_step(self):
         """Returns the weight in the best checkpoint."""
@@ -177,3 +183,29 @@ def test_a_loss_that_rises_has_stalled():
     assert model_selection.has_stalled(rows, "validation_loss", 1)
     rows = _rows([0.5, 0.4], "validation_loss")
     assert not model_selection.has_stalled(rows, "validation_loss", 1)
+
+
+class _ShownSet(_Set):
+    class_names = ("no", "yes")
+
+    def worst_errors(self, outputs, count):
+        return evaluation_set.ErrorTable(("text",), [(self.name,)])
+
+
+def test_pages_are_of_the_newest_and_of_the_best(tmp_path):
+    """They are written when the run ends."""
+    run = _Run(tmp_path, set_type=_ShownSet)
+    for step, accuracy in ((1, 0.5), (2, 0.8), (3, 0.6)):
+        run.evaluate(step, accuracy=accuracy)
+    pages = (
+        tmp_path / "evaluation_dev.html",
+        tmp_path / "best" / "evaluation_dev.html",
+    )
+    assert not any(page.exists() for page in pages)
+    run.end()
+    for page, title, accuracy in zip(
+        pages, ("dev at step 3", "dev at step 2"), ("0.6", "0.8"), strict=True
+    ):
+        text = page.read_text()
+        assert f"<h1>{title}</h1>" in text
+        assert f"<td>{accuracy}000</td>" in text

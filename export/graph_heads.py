@@ -1,0 +1,236 @@
+"""Heads of the deployment graph: what an app reads of a fine-tuned model.
+
+A head takes the encoder's outputs and the mask and returns the file's outputs
+by name. Its attributes say
+
+    first_token_only  whether it reads the first token alone
+    output_names      names of the outputs
+    num_layers        how many dense layers give outputs, poolers apart
+
+Legend: S sequence, H hidden_size, C labels.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from export import graph_ops
+from export import weights as weights_lib
+from mobilebert_tf.modeling import heads
+from mobilebert_tf.modeling import models
+
+PROBABILITIES = "probabilities"
+VALUE = "value"
+LOGITS = "logits"
+START_LOGITS = "start_logits"
+END_LOGITS = "end_logits"
+SENTENCE_EMBEDDING = "sentence_embedding"
+SEQUENCE_OUTPUT = "sequence_output"
+POOLED_OUTPUT = "pooled_output"
+
+# Ops whose name holds it are the head's own. Recipes keep in float those that
+# average and normalise.
+POOLING_SCOPE = "pooling"
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstTokenHead:
+    """Pooler and one dense layer on the first token.
+
+    Attributes:
+        pooler: H to H, or None.
+        dense: from H.
+        output: name of the output, float32 [1, C].
+        softmax: whether the output is probabilities rather than logits.
+    """
+
+    pooler: weights_lib.Dense | None
+    dense: weights_lib.Dense
+    output: str
+    softmax: bool = False
+
+    first_token_only = True
+    num_layers = 1
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return (self.output,)
+
+    def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
+        del mask
+        pooled = _pool(outputs[-1], self.pooler)  # [1, H]
+        logits = graph_ops.dense(pooled, self.dense, "logits")
+        if self.softmax:
+            logits = tf.nn.softmax(logits, name="probabilities")
+        return {self.output: logits}
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenHead:
+    """One dense layer on every token: float32 `logits` [1, S, C].
+
+    Attributes:
+        dense: H to C.
+    """
+
+    dense: weights_lib.Dense
+
+    first_token_only = False
+    output_names = (LOGITS,)
+    num_layers = 1
+
+    def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
+        del mask
+        logits = graph_ops.dense(outputs[-1], self.dense, "logits")  # [S, C]
+        return {LOGITS: tf.expand_dims(logits, 0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class SpanHead:
+    """float32 `start_logits` and `end_logits` [1, S].
+
+    Attributes:
+        start, end: H to 1. Two layers, so that each has its own int8 scale.
+    """
+
+    start: weights_lib.Dense
+    end: weights_lib.Dense
+
+    first_token_only = False
+    output_names = (START_LOGITS, END_LOGITS)
+    num_layers = 2
+
+    def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
+        del mask
+        return {
+            name: tf.reshape(graph_ops.dense(outputs[-1], dense, name), [1, -1])
+            for name, dense in (
+                (START_LOGITS, self.start),
+                (END_LOGITS, self.end),
+            )
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class SentenceEmbeddingHead:
+    """float32 `sentence_embedding` [1, H], without weights.
+
+    Attributes:
+        pooling: one of modeling.heads.POOLINGS.
+        normalize: whether to divide by the L2 norm.
+    """
+
+    pooling: str
+    normalize: bool
+
+    output_names = (SENTENCE_EMBEDDING,)
+    num_layers = 0
+
+    @property
+    def first_token_only(self) -> bool:
+        return self.pooling == heads.FIRST_TOKEN_POOLING
+
+    def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
+        vector = outputs[-1]  # [1, H], or [S, H] as yet
+        with tf.name_scope(POOLING_SCOPE):
+            if self.pooling == heads.MEAN_POOLING:
+                real = tf.cast(tf.reshape(mask, [-1, 1]), tf.float32)  # [S, 1]
+                count = tf.maximum(tf.reduce_sum(real), 1.0)
+                vector = tf.reduce_sum(vector * real, 0, keepdims=True) / count
+            if self.normalize:
+                vector = tf.math.l2_normalize(vector, axis=-1)
+        return {SENTENCE_EMBEDDING: vector}
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderHead:
+    """The encoder alone: `sequence_output` [1, S, H], `pooled_output` [1, H].
+
+    Attributes:
+        pooler: H to H, or None.
+    """
+
+    pooler: weights_lib.Dense | None
+
+    first_token_only = False
+    output_names = (SEQUENCE_OUTPUT, POOLED_OUTPUT)
+    num_layers = 0
+
+    def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
+        del mask
+        return {
+            SEQUENCE_OUTPUT: tf.expand_dims(outputs[-1], 0),
+            POOLED_OUTPUT: _pool(outputs[-1][:1], self.pooler),
+        }
+
+
+class HiddenStatesHead:
+    """All hidden states, float32 `hidden_state_{i}` [1, S, H], i = 0..L.
+
+    For verification: the embeddings, then the output of each block.
+    """
+
+    first_token_only = False
+
+    def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
+        del mask
+        return {
+            f"hidden_state_{i}": tf.expand_dims(output, 0)
+            for i, output in enumerate(outputs)
+        }
+
+
+def from_model(model):
+    """Returns the head of a Keras model, with its weights.
+
+    | model | outputs |
+    |---|---|
+    | sequence classification | `probabilities` [1, C] |
+    | the same with one label | `value` [1, 1] |
+    | multiple choice | `logits` [1, 1], of the one choice given |
+    | token classification | `logits` [1, S, C] |
+    | question answering | `start_logits`, `end_logits` [1, S] |
+    | sentence embedding | `sentence_embedding` [1, H] |
+    | encoder | `sequence_output` [1, S, H], `pooled_output` [1, H] |
+
+    Args:
+        model: a built model of modeling.models.
+
+    Raises:
+        ValueError: for a model with the heads of pre-training.
+    """
+    if isinstance(model, models.MobileBertForSequenceClassification):
+        dense = weights_lib.from_dense(model.classifier.dense)
+        is_regression = model.num_labels == 1
+        output = VALUE if is_regression else PROBABILITIES
+        return FirstTokenHead(
+            _pooler(model), dense, output, softmax=not is_regression
+        )
+    if isinstance(model, models.MobileBertForMultipleChoice):
+        dense = weights_lib.from_dense(model.classifier.dense)
+        return FirstTokenHead(_pooler(model), dense, LOGITS)
+    if isinstance(model, models.MobileBertForTokenClassification):
+        return TokenHead(weights_lib.from_dense(model.classifier.dense))
+    if isinstance(model, models.MobileBertForQuestionAnswering):
+        dense = weights_lib.from_dense(model.span.dense)
+        return SpanHead(start=dense.column(0), end=dense.column(1))
+    if isinstance(model, models.MobileBertForSentenceEmbedding):
+        return SentenceEmbeddingHead(model.pooling, model.normalize)
+    if isinstance(model, models.MobileBertModel):
+        return EncoderHead(_pooler(model))
+    raise ValueError(
+        f"expected a fine-tuned model or an encoder, got {type(model).__name__}"
+    )
+
+
+def _pooler(model):
+    if not model.encoder.has_pooler_weights:
+        return None
+    return weights_lib.from_dense(model.encoder.pooler)
+
+
+def _pool(first_token, pooler):
+    """[1, H] to [1, H]."""
+    if pooler is None:
+        return first_token
+    return tf.tanh(graph_ops.dense(first_token, pooler, "pooler"))
