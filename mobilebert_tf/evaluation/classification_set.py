@@ -59,6 +59,10 @@ class ClassificationSet(evaluation_set.EvaluationSet):
             ),
         )
 
+    def majority_outputs(self) -> _Outputs:
+        logits = constant_logits(self.label_ids, len(self.class_names))
+        return {"logits": np.tile(logits, [len(self), 1])}
+
     def worst_errors(
         self, outputs: _Outputs, count: int
     ) -> evaluation_set.ErrorTable:
@@ -126,6 +130,9 @@ class RegressionSet(evaluation_set.EvaluationSet):
             {"validation_loss": float(loss), **metrics}, {}
         )
 
+    def majority_outputs(self) -> _Outputs:
+        return {"logits": np.full([len(self), 1], self.label_values.mean())}
+
     def worst_errors(
         self, outputs: _Outputs, count: int
     ) -> evaluation_set.ErrorTable:
@@ -170,3 +177,18 @@ class MultipleChoiceSet(ClassificationSet):
             ["accuracy"],
             texts,
         )
+
+    def majority_outputs(self) -> None:
+        """Returns None: the place of a choice says nothing of it."""
+
+
+def constant_logits(label_ids: np.ndarray, num_labels: int) -> np.ndarray:
+    """Returns the logits of the labels' shares, float32 [C].
+
+    Args:
+        label_ids: int, of some examples.
+        num_labels: C.
+    """
+    counts = np.bincount(label_ids, minlength=num_labels)
+    # A label that is not there is unlikely, but not impossible.
+    return np.log(np.maximum(counts, 1e-3)).astype(np.float32)

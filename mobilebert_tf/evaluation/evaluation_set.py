@@ -88,6 +88,14 @@ class EvaluationSet(rows_lib.Rows):
             outputs: {name: float32 [N, ...]} for output_names.
         """
 
+    def majority_outputs(self) -> Outputs | None:
+        """Returns the outputs of a model that always says the same.
+
+        What it says is what is most often right in this set, of values their
+        mean. None where nothing is right more than once or by chance.
+        """
+        return None
+
     @abc.abstractmethod
     def worst_errors(self, outputs: Outputs, count: int) -> ErrorTable:
         """Returns up to `count` of the errors that cost most.

@@ -6,6 +6,8 @@ Legend: N windows, S sequence.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from mobilebert_tf.data import squad
 from mobilebert_tf.data import squad_features
 from mobilebert_tf.data import squad_rows
@@ -84,6 +86,17 @@ class SpanSet(evaluation_set.EvaluationSet):
 
     def measure(self, outputs: _Outputs) -> evaluation_set.Measurement:
         return self.score(self.decode(outputs))
+
+    def majority_outputs(self) -> _Outputs | None:
+        """Returns those of "no answer" in v2.0, None in v1.1."""
+        if not self._options.version_2_with_negative:
+            return None
+        logits = np.zeros(
+            self.questions.features["input_word_ids"].shape, np.float32
+        )
+        # More than any threshold that null odds are compared to.
+        logits[:, 0] = 1e6
+        return {name: logits for name in self.output_names}
 
     def worst_errors(
         self, outputs: _Outputs, count: int

@@ -11,6 +11,7 @@ from scipy import special
 from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.data import tag_schemes
 from mobilebert_tf.data import tagging
+from mobilebert_tf.evaluation import classification_set
 from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import metrics as metrics_lib
 from mobilebert_tf.evaluation import tagging_metrics
@@ -77,6 +78,13 @@ class TaggingSet(evaluation_set.EvaluationSet):
             },
             counts,
         )
+
+    def majority_outputs(self) -> _Outputs:
+        logits = classification_set.constant_logits(
+            self._word_ids, len(self.class_names)
+        )
+        shape = *self._features.arrays["label_ids"].shape, len(logits)
+        return {"logits": np.broadcast_to(logits, shape)}
 
     def worst_errors(
         self, outputs: _Outputs, count: int

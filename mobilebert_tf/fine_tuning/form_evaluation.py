@@ -30,6 +30,8 @@ from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.fine_tuning import starting_models
 
 LABELS_FILE = "labels.txt"
+# Stands for a model that always says what is most often right.
+MAJORITY = "majority"
 
 
 def run(
@@ -70,7 +72,13 @@ def run(
             evaluated[path].append(
                 evaluation_set.Evaluated(each, outputs, each.measure(outputs))
             )
-        _report({path: sets[-1] for path, sets in evaluated.items()}, model_dir)
+        models_of_set = {path: sets[-1] for path, sets in evaluated.items()}
+        majority = each.majority_outputs()
+        if majority is not None:
+            models_of_set[MAJORITY] = evaluation_set.Evaluated(
+                each, majority, each.measure(majority)
+            )
+        _report(models_of_set, model_dir)
     return {
         path: evaluation_set.joint_metrics(sets)
         for path, sets in evaluated.items()
