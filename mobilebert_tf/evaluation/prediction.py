@@ -1,4 +1,4 @@
-"""Outputs of a Keras model on whole sets.
+"""Outputs of a Keras model on rows, with or without labels.
 
 Legend: N rows, C labels or choices.
 """
@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from mobilebert_tf.data import batches
 from mobilebert_tf.data import rows as rows_lib
+from mobilebert_tf.evaluation import model_forms
 
 
 def predict(
@@ -28,17 +28,16 @@ def predict(
         batch_size: int.
     """
 
-    @tf.function
-    def run(batch):
+    form = model_forms.KerasModel(model)
+    parts = []
+    for start in range(0, len(rows), batch_size):
+        batch = rows.inputs(slice(start, start + batch_size))
         inputs = {name: batch[name] for name in rows_lib.INPUT_NAMES}
-        outputs = model(inputs, training=False)
-        return {name: outputs[name] for name in output_names}
-
-    parts = {name: [] for name in output_names}
-    for batch in batches.in_order(rows, batch_size):
-        for name, values in run(batch).items():
-            parts[name].append(values.numpy())
-    return {name: np.concatenate(values) for name, values in parts.items()}
+        parts.append(form.run(inputs, output_names))
+    return {
+        name: np.concatenate([part[name] for part in parts])
+        for name in output_names
+    }
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

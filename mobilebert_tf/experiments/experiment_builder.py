@@ -70,12 +70,13 @@ _MAY_CHANGE = (
 )
 # A place that may change, but not become one or cease to be.
 _THERE_OR_NOT = ("task.teacher_dir", "task.distillation.teacher_dir")
+_TRAIN_STEPS = "trainer.train_steps"
 # These may change too, for a purpose: a rate that was too high, a longer run.
 # But not an optimizer's type: its state is in the checkpoint.
 _CHANGE_IS_LOGGED = (
     "task.knowledge_transfer.optimizer_config",
     "trainer.optimizer_config",
-    "trainer.train_steps",
+    _TRAIN_STEPS,
     "runtime.mixed_precision_dtype",
 )
 
@@ -144,6 +145,8 @@ def check_continues(
             if name not in _THERE_OR_NOT or bool(old) == bool(new):
                 continue
         elif _is_below(name, _CHANGE_IS_LOGGED) and not _is_type(name):
+            if name == _TRAIN_STEPS and not new:
+                continue  # It is yet to be filled in, by the epochs.
             logging.warning("%s was %s in %s, now %s", name, old, path, new)
             continue
         elif not _is_below(name, ("task", *_CHANGE_IS_LOGGED)):

@@ -117,6 +117,10 @@ def _convert(current, value, where):
         return float(value)
     if isinstance(current, list | tuple):
         if isinstance(value, list | tuple):
+            if any(isinstance(each, list | tuple | dict) for each in value):
+                raise ValueError(
+                    f"{where}: expected a list of plain values, got {value!r}"
+                )
             return list(value)
     elif type(value) is type(current):
         return value

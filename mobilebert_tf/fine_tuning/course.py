@@ -5,6 +5,7 @@ import functools
 import os
 from collections.abc import Sequence
 
+import numpy as np
 import tf_keras
 from official.core import config_definitions
 
@@ -15,6 +16,7 @@ from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.distillation import schedule
 from mobilebert_tf.distillation import task_distillation
 from mobilebert_tf.evaluation import evaluation_set
+from mobilebert_tf.evaluation import model_outputs
 from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.experiments import experiment_builder
 from mobilebert_tf.experiments import optimization_config
@@ -167,7 +169,7 @@ class Kind(abc.ABC):
         trained: starting_models.Trained,
         rows: rows_lib.Rows,
         output_names: Sequence[str] = ("logits",),
-    ) -> dict[str, object]:
+    ) -> dict[str, np.ndarray]:
         """Returns a model's outputs on some rows; see prediction.predict."""
         return prediction.predict(
             trained.model,
@@ -330,7 +332,11 @@ def evaluate_outputs(
     """Runs a trained model on sets, and scores it."""
     evaluated = []
     for each in sets:
-        outputs = kind.predict_outputs(trained, each, each.output_names)
+        outputs = model_outputs.predict(
+            each,
+            trained.model,
+            kind.config.validation_data.global_batch_size,
+        )
         evaluated.append(
             evaluation_set.Evaluated(each, outputs, each.measure(outputs))
         )
