@@ -23,7 +23,7 @@ from mobilebert_tf.experiments import multiple_choice_config
 from mobilebert_tf.experiments import question_answering_config
 from mobilebert_tf.experiments import tagging_config
 from mobilebert_tf.fine_tuning import classification
-from mobilebert_tf.fine_tuning import course
+from mobilebert_tf.fine_tuning import kinds
 from mobilebert_tf.fine_tuning import multiple_choice
 from mobilebert_tf.fine_tuning import question_answering
 from mobilebert_tf.fine_tuning import starting_models
@@ -170,7 +170,7 @@ class TaskData:
         return 1.0 if in_percent else _POINTS
 
 
-def _make_kind(model_dir, info, given, params_override) -> course.Kind:
+def _make_kind(model_dir, info, given, params_override) -> kinds.Kind:
     make, defaults = _KINDS[info.head]
     table = _FLAGS[info.head]
     given = {name: v for name, v in given.items() if v is not None}

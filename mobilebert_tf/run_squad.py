@@ -15,8 +15,8 @@ import json
 from absl import flags
 
 from mobilebert_tf import cli
-from mobilebert_tf.fine_tuning import course
 from mobilebert_tf.fine_tuning import fine_tuning_flags
+from mobilebert_tf.fine_tuning import kinds
 from mobilebert_tf.fine_tuning import question_answering
 from mobilebert_tf.fine_tuning import squad_flags
 
@@ -30,7 +30,7 @@ def main(argv):
         _run,
         question_answering.QuestionAnswering,
         squad_flags.build(),
-        course.DEV if flags.FLAGS.do_predict else "",
+        kinds.DEV if flags.FLAGS.do_predict else "",
     )
     if scores:
         print(json.dumps(scores))

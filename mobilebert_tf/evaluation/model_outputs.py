@@ -9,7 +9,7 @@ Legend: N rows of the set, B batch, C choices, S sequence.
 import numpy as np
 import tf_keras
 
-from mobilebert_tf.data.pretraining_examples import progress
+from mobilebert_tf import progress
 from mobilebert_tf.evaluation import evaluation_set as evaluation_sets
 from mobilebert_tf.evaluation import model_form
 from mobilebert_tf.evaluation import model_forms

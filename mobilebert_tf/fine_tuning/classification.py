@@ -16,6 +16,7 @@ from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import glue_submission
 from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.fine_tuning import course
+from mobilebert_tf.fine_tuning import kinds
 from mobilebert_tf.fine_tuning import starting_models
 from mobilebert_tf.tasks import classification as tasks
 from mobilebert_tf.tasks import fine_tuning
@@ -65,7 +66,7 @@ def load_classifier(model_dir: str) -> starting_models.Trained:
     )
 
 
-class Classification(course.Kind):
+class Classification(kinds.Kind):
     """Classification or regression, of GLUE or a user's own tables."""
 
     head = model_directory.SEQUENCE_CLASSIFICATION
@@ -133,7 +134,7 @@ class Classification(course.Kind):
         return sets
 
     def metric_names(self) -> Sequence[str]:
-        return *self._source.metrics, course.VALIDATION_LOSS
+        return *self._source.metrics, kinds.VALIDATION_LOSS
 
     def make_task(self, network, labels, train_rows, **kwargs):
         if glue.is_regression(labels):

@@ -9,8 +9,8 @@ from official.core import config_definitions
 
 from mobilebert_tf.experiments import experiment_builder
 from mobilebert_tf.experiments import experiment_flags
-from mobilebert_tf.fine_tuning import course
 from mobilebert_tf.fine_tuning import form_evaluation
+from mobilebert_tf.fine_tuning import kinds
 from mobilebert_tf.fine_tuning import search
 from mobilebert_tf.fine_tuning import starting_models
 
@@ -118,7 +118,7 @@ def check_evaluate(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 def run(
     task_run: Callable[..., dict[str, float]],
-    kind: type[course.Kind],
+    kind: type[kinds.Kind],
     defaults: config_definitions.ExperimentConfig,
     table: Mapping[str, experiment_flags.Field],
     sources: Sequence[str] = (),
@@ -148,7 +148,7 @@ def run(
 
 def act(
     task_run: Callable[..., dict[str, float]],
-    kind: type[course.Kind],
+    kind: type[kinds.Kind],
     params: config_definitions.ExperimentConfig,
     predict_split: str,
     flag_values: flags.FlagValues = flags.FLAGS,

@@ -25,7 +25,7 @@ from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import model_form
 from mobilebert_tf.evaluation import model_forms
 from mobilebert_tf.evaluation import model_outputs
-from mobilebert_tf.fine_tuning import course
+from mobilebert_tf.fine_tuning import kinds
 from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.fine_tuning import starting_models
 
@@ -35,7 +35,7 @@ MAJORITY = "majority"
 
 
 def run(
-    kind: course.Kind, paths: Sequence[str], model_dir: str
+    kind: kinds.Kind, paths: Sequence[str], model_dir: str
 ) -> dict[str, dict[str, float]]:
     """Evaluates models, prints their metrics and writes what they get wrong.
 

@@ -14,6 +14,7 @@ from mobilebert_tf.evaluation import classification_set
 from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import prediction
 from mobilebert_tf.fine_tuning import course
+from mobilebert_tf.fine_tuning import kinds
 from mobilebert_tf.fine_tuning import starting_models
 from mobilebert_tf.tasks import fine_tuning
 from mobilebert_tf.tasks import multiple_choice as tasks
@@ -49,7 +50,7 @@ def run(
     )
 
 
-class MultipleChoice(course.Kind):
+class MultipleChoice(kinds.Kind):
     """Multiple choice in SWAG's layout."""
 
     head = model_directory.MULTIPLE_CHOICE
@@ -67,7 +68,7 @@ class MultipleChoice(course.Kind):
         tasks.check_loss(self.config.loss)
 
     def training_labels(self) -> tuple[str, ...]:
-        self._train_examples = self._read(course.TRAIN)
+        self._train_examples = self._read(kinds.TRAIN)
         return ()
 
     def training_rows(
@@ -80,21 +81,21 @@ class MultipleChoice(course.Kind):
         return len(self._train_examples)
 
     def training_file(self) -> str:
-        return self._path(course.TRAIN)
+        return self._path(kinds.TRAIN)
 
     def evaluation_sets(
         self, reader: starting_models.Reader, output_dir: str
     ) -> list[evaluation_set.EvaluationSet]:
         del output_dir
-        examples = self._read(course.DEV)
+        examples = self._read(kinds.DEV)
         texts = [" | ".join((each.context, *each.choices)) for each in examples]
         features = self._features(examples, reader)
         return [
-            classification_set.MultipleChoiceSet(course.DEV, features, texts)
+            classification_set.MultipleChoiceSet(kinds.DEV, features, texts)
         ]
 
     def metric_names(self) -> Sequence[str]:
-        return "accuracy", course.VALIDATION_LOSS
+        return "accuracy", kinds.VALIDATION_LOSS
 
     def make_task(self, network, labels, train_rows, **kwargs):
         del labels
@@ -131,7 +132,7 @@ class MultipleChoice(course.Kind):
         logging.info("wrote %d predictions to %s", len(probabilities), path)
 
     def _path(self, split):
-        return course.split_file(self.config, split)
+        return kinds.split_file(self.config, split)
 
     def _read(self, split, has_labels=True):
         path = self._path(split)

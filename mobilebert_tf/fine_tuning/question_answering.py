@@ -25,6 +25,7 @@ from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import span_decoding
 from mobilebert_tf.evaluation import span_set
 from mobilebert_tf.fine_tuning import course
+from mobilebert_tf.fine_tuning import kinds
 from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.fine_tuning import question_answering_data as data_lib
 from mobilebert_tf.fine_tuning import starting_models
@@ -88,7 +89,7 @@ def run(
             kind.for_model(trained.info)
             names = [_PREDICTIONS] if do_predict else []
             if do_eval and not do_train:
-                names.append(course.DEV)
+                names.append(kinds.DEV)
             scores = _answer(kind, trained, output_dir, names)
             if scores:
                 course.log_validation(trained, scores, model_dir, strategy)
@@ -96,7 +97,7 @@ def run(
     return metrics
 
 
-class QuestionAnswering(course.Kind):
+class QuestionAnswering(kinds.Kind):
     """Extractive question answering of files in SQuAD's layout."""
 
     head = model_directory.QUESTION_ANSWERING
@@ -180,7 +181,7 @@ class QuestionAnswering(course.Kind):
         if self._evaluated_examples is None:
             self.read_evaluated(needs_answers=True)
         threshold = self.config.decoding.null_score_diff_threshold
-        return [self.make_set(course.DEV, reader, output_dir, threshold)]
+        return [self.make_set(kinds.DEV, reader, output_dir, threshold)]
 
     def make_set(
         self,
@@ -236,7 +237,7 @@ class QuestionAnswering(course.Kind):
         metric = f"best_{tuned}_thresh"
         threshold = None
         if folder:
-            threshold = model_selection.kept_metric(folder, course.DEV, metric)
+            threshold = model_selection.kept_metric(folder, kinds.DEV, metric)
         if threshold is None:
             raise ValueError(
                 f"--tuned_null_threshold={tuned}: no evaluation is kept with "
@@ -271,7 +272,7 @@ def _answer(kind, trained, output_dir, names):
         kind.config.max_seq_length, "--max_seq_length"
     )
     threshold = kind.null_threshold(trained.folder)
-    each = kind.make_set(course.DEV, trained.reader(), output_dir, threshold)
+    each = kind.make_set(kinds.DEV, trained.reader(), output_dir, threshold)
     outputs = kind.predict_outputs(trained, each, each.output_names)
     predictions = each.decode(outputs)
     if _PREDICTIONS in names:

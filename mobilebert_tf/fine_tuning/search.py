@@ -19,6 +19,7 @@ from mobilebert_tf import cli
 from mobilebert_tf.experiments import fine_tuning_config
 from mobilebert_tf.experiments import search_config
 from mobilebert_tf.fine_tuning import course
+from mobilebert_tf.fine_tuning import kinds
 from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.fine_tuning import search_folder
 from mobilebert_tf.fine_tuning import search_results
@@ -29,7 +30,7 @@ _Experiment = fine_tuning_config.FineTuningExperimentConfig
 
 
 def run_kind(
-    make_kind: Callable[[_Experiment], course.Kind],
+    make_kind: Callable[[_Experiment], kinds.Kind],
     params: _Experiment,
     model_dir: str,
     predict_split: str = "",
@@ -158,7 +159,7 @@ def _result_of(run_trial, experiment, trial_dir, metric):
         logging.warning("the trial failed: %s", reason)
         return search_results.Result(None, reason)
     best = os.path.join(trial_dir, model_selection.BEST)
-    score = model_selection.kept_metric(best, course.DEV, metric)
+    score = model_selection.kept_metric(best, kinds.DEV, metric)
     if score is None:
         raise ValueError(f"{trial_dir}: the run has kept no best model")
     return search_results.Result(score)

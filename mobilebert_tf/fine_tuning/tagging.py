@@ -14,6 +14,7 @@ from mobilebert_tf.data import tagging as data
 from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import tagging_set
 from mobilebert_tf.fine_tuning import course
+from mobilebert_tf.fine_tuning import kinds
 from mobilebert_tf.fine_tuning import starting_models
 from mobilebert_tf.tasks import fine_tuning
 from mobilebert_tf.tasks import label_losses
@@ -68,7 +69,7 @@ def load_tagger(model_dir: str) -> starting_models.Trained:
     return starting_models.load(model_dir, model_directory.TOKEN_CLASSIFICATION)
 
 
-class Tagging(course.Kind):
+class Tagging(kinds.Kind):
     """Token classification of files in columns."""
 
     head = model_directory.TOKEN_CLASSIFICATION
@@ -93,7 +94,7 @@ class Tagging(course.Kind):
     def training_labels(self) -> tuple[str, ...]:
         given = tuple(self.config.labels)
         self._train_sentences = data.read_sentences(
-            self._path(course.TRAIN), self._layout(), given or None
+            self._path(kinds.TRAIN), self._layout(), given or None
         )
         tags = {tag for each in self._train_sentences for tag in each.tags}
         labels = given or tag_schemes.label_set(tags, self.config.scheme)
@@ -113,18 +114,18 @@ class Tagging(course.Kind):
         return self._num_windows
 
     def training_file(self) -> str:
-        return self._path(course.TRAIN)
+        return self._path(kinds.TRAIN)
 
     def evaluation_sets(
         self, reader: starting_models.Reader, output_dir: str
     ) -> list[evaluation_set.EvaluationSet]:
         del output_dir
-        path = self._path(course.DEV)
+        path = self._path(kinds.DEV)
         sentences = data.read_sentences(path, self._layout(), reader.labels)
         logging.info("%s: %d sentences", path, len(sentences))
         return [
             tagging_set.TaggingSet(
-                course.DEV,
+                kinds.DEV,
                 sentences,
                 self._features(sentences, reader),
                 reader.labels,
@@ -137,7 +138,7 @@ class Tagging(course.Kind):
         return (
             *(_ENTITY_METRICS if has_entities else ()),
             "accuracy",
-            course.VALIDATION_LOSS,
+            kinds.VALIDATION_LOSS,
         )
 
     def make_task(self, network, labels, train_rows, **kwargs):
@@ -172,7 +173,7 @@ class Tagging(course.Kind):
         logging.info("wrote %d predictions to %s", len(values), target)
 
     def _path(self, split):
-        return course.split_file(self.config, split)
+        return kinds.split_file(self.config, split)
 
     def _layout(self):
         return data.Layout(

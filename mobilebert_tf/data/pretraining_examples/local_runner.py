@@ -11,8 +11,8 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 
+from mobilebert_tf import progress as progress_lib
 from mobilebert_tf.data import pretraining_builder
-from mobilebert_tf.data.pretraining_examples import progress as progress_lib
 from mobilebert_tf.data.pretraining_examples import shuffling
 from mobilebert_tf.data.pretraining_examples import stages
 from mobilebert_tf.data.pretraining_examples import statistics
