@@ -74,8 +74,9 @@ def collect_ranges(
         {tensor name: {"min": float32 [1, 1], "max": float32 [1, 1]}}, the form
         ai-edge-quantizer reads, for what the operators compute and for the
         embedding tables, whose whole range counts: calibration sees few of
-        their rows. Keys and values, the right-hand sides of products, get a
-        range whose zero point is 0.
+        their rows. Rows of padding do not count: nothing reads what they
+        give, and real positions would pay for their range. Keys and values,
+        the right-hand sides of products, get a range whose zero point is 0.
 
     Raises:
         ValueError: if there are no examples, or a tensor is not finite.
@@ -100,6 +101,7 @@ def collect_ranges(
     done = 0
     for done, example in enumerate(examples, 1):
         run(**example)
+        is_real = example["input_mask"][0] == 1  # [S]
         for name, index in indices.items():
             values = interpreter.get_tensor(index)
             if not np.all(np.isfinite(values)):
@@ -107,6 +109,7 @@ def collect_ranges(
                     f"calibration: tensor {name!r} is not finite in example "
                     f"{done}: expected a model whose float32 form works"
                 )
+            values = _real_positions(values, is_real)
             bound = bounds[name]
             bound[0] = min(bound[0], values.min())
             bound[1] = max(bound[1], values.max())
@@ -124,6 +127,14 @@ def collect_ranges(
         }
         for name, (lowest, highest) in bounds.items()
     }
+
+
+def _real_positions(values, is_real):
+    """Leaves out the rows of padding, where there is a row per position."""
+    has_rows = values.ndim > 1 and values.shape[-2] == len(is_real)
+    if not has_rows or not is_real.any():
+        return values
+    return values[..., is_real, :]
 
 
 def _right_hand_sides(graph):

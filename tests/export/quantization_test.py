@@ -189,6 +189,23 @@ def test_calibration_ranges_are_those_of_the_examples():
     assert ranges[output]["max"].item() == pytest.approx(expected.max(), 1e-5)
 
 
+def test_padding_does_not_widen_ranges():
+    """The range of a logit is that at real positions."""
+    config = small_models.CONFIGS["mobilebert"]
+    model = small_models.MAKERS["question_answering"](config)
+    module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
+    inputs = small_models.make_inputs(config, 5)
+    ranges = calibration.collect_ranges(
+        quantization.convert(module), calibration.single_rows(inputs)
+    )
+    logits = small_models.keras_outputs(model, inputs)["start_logits"]
+    real = logits[inputs["input_mask"] == 1]
+    (name,) = [each for each in ranges if "start_logits/" in each]
+    assert ranges[name]["max"].item() == pytest.approx(real.max(), rel=1e-4)
+    assert ranges[name]["min"].item() == pytest.approx(real.min(), rel=1e-4)
+    assert real.max() < logits.max() or real.min() > logits.min()
+
+
 def test_calibration_names_a_tensor_that_is_not_finite():
     config = small_models.CONFIGS["mobilebert"]
     model = small_models.make_classifier(config)
