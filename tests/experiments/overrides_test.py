@@ -80,7 +80,7 @@ def test_values_of_the_right_type(field, given, expected):
         ("flag", 1, "expected bool, got 1"),
         ("flag", "false", "expected bool, got 'false'"),
         ("names", "b", "expected list, got 'b'"),
-        ("names", [["b"]], "expected a list of plain values, got"),
+        ("names", [["b"]], "expected a list of plain values, got [['b']]"),
     ],
 )
 def test_values_of_the_wrong_type(field, given, message):
