@@ -173,7 +173,8 @@ def test_forms_score_alike(workspace, tmp_path, capsys):
         "difference",
         "accuracy",
     ]
-    assert [line.split()[0] for line in printed[2:]] == paths
+    names = [line.split()[0] for line in printed[2:]]
+    assert names == [*paths, form_evaluation.MAJORITY]
     assert printed[3].split()[-1] == "0"
     written = json.loads((tmp_path / "comparison_dev.json").read_text())
     for path in paths:

@@ -310,7 +310,7 @@ def test_a_larger_space_takes_over_what_is_done(tmp_path):
 
 def test_trials_outside_the_space_do_not_count(tmp_path, caplog):
     _search(tmp_path, _Trials(lambda rate, seed: rate * seed))
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "absl")
     smaller = {"learning_rates": [1e-5], "seeds": [1, 2, 3]}
     again = _Trials(lambda rate, seed: rate * seed)
     result = _search(tmp_path, again, smaller)
