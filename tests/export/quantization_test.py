@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import small_models
+import tensorflow as tf
 from ai_edge_litert import interpreter as litert
 
 from export import calibration
@@ -193,17 +194,25 @@ def test_padding_does_not_widen_ranges():
     """The range of a logit is that at real positions."""
     config = small_models.CONFIGS["mobilebert"]
     model = small_models.MAKERS["question_answering"](config)
+    # A last position that is only ever padding, far from all others.
+    table = model.encoder.embeddings.position_table
+    last = small_models.SEQUENCE_LENGTH - 1
+    table.assign(tf.tensor_scatter_nd_update(table, [[last]], [table[0] * 50]))
+    inputs = {
+        name: ids[1:]
+        for name, ids in small_models.make_inputs(config, 5).items()
+    }
+    assert not inputs["input_mask"][:, last].any()
     module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
-    inputs = small_models.make_inputs(config, 5)
     ranges = calibration.collect_ranges(
         quantization.convert(module), calibration.single_rows(inputs)
     )
     logits = small_models.keras_outputs(model, inputs)["start_logits"]
     real = logits[inputs["input_mask"] == 1]
+    assert np.abs(logits[:, last]).min() > np.abs(real).max()
     (name,) = [each for each in ranges if "start_logits/" in each]
     assert ranges[name]["max"].item() == pytest.approx(real.max(), rel=1e-4)
     assert ranges[name]["min"].item() == pytest.approx(real.min(), rel=1e-4)
-    assert real.max() < logits.max() or real.min() > logits.min()
 
 
 def test_calibration_names_a_tensor_that_is_not_finite():
