@@ -18,6 +18,7 @@ from mobilebert_tf.data import multiple_choice as data
 from mobilebert_tf.experiments import experiment_builder
 from mobilebert_tf.experiments import multiple_choice_config
 from mobilebert_tf.fine_tuning import multiple_choice
+from mobilebert_tf.fine_tuning import search
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import multiple_choice as tasks
 from mobilebert_tf.training import training_log
@@ -210,3 +211,25 @@ def test_another_kind_of_model_is_refused(teacher_dir):
         multiple_choice.run(
             multiple_choice_config.multiple_choice(), teacher_dir, False, True
         )
+
+
+@pytest.mark.slow
+def test_a_search_keeps_the_best(workspace, data_dir, tmp_path):
+    params = experiment_builder.build(
+        multiple_choice_config.multiple_choice(),
+        [],
+        "",
+        {
+            "task.model.bert_config_file": workspace.student,
+            "task.model.vocab_file": workspace.vocab_file,
+            "task.data_dir": str(data_dir),
+            "task.max_seq_length": _LENGTH,
+            "task.train_data.global_batch_size": 16,
+            "trainer.train_steps": 4,
+            "search.seeds": [1, 2],
+        },
+    )
+    folder = str(tmp_path / "search")
+    found = search.run_kind(multiple_choice.MultipleChoice, params, folder)
+    again = multiple_choice.run(params, folder, False, True)
+    assert found == {"accuracy": again["accuracy"]}

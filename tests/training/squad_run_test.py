@@ -23,6 +23,7 @@ from mobilebert_tf.experiments import experiment_builder
 from mobilebert_tf.experiments import question_answering_config
 from mobilebert_tf.fine_tuning import classification
 from mobilebert_tf.fine_tuning import question_answering
+from mobilebert_tf.fine_tuning import search
 from mobilebert_tf.fine_tuning import squad_flags
 from mobilebert_tf.training import training_log
 from mobilebert_tf.training import training_loop
@@ -579,3 +580,24 @@ def test_a_model_that_answers_is_no_classifier(v2_run):
 def test_nothing_to_do_is_an_error(data, tmp_path):
     with pytest.raises(ValueError, match="nothing to do"):
         question_answering.run(_params(data, "v1.1"), str(tmp_path), False)
+
+
+@pytest.mark.slow
+def test_a_search_keeps_the_best_and_caches_once(teacher_dir, data, tmp_path):
+    params = _params(
+        data,
+        "v2.0",
+        **{
+            "task.init_checkpoint": teacher_dir,
+            "trainer.train_steps": 4,
+            "search.seeds": [1, 2],
+        },
+    )
+    folder = tmp_path / "search"
+    kind = question_answering.QuestionAnswering
+    found = search.run_kind(kind, params, str(folder), "dev")
+    again = question_answering.run(params, str(folder), False, do_predict=True)
+    assert found == {"f1": again["f1"]}
+    assert (folder / "predictions.json").exists()
+    # Trials share the windows.
+    assert len(list(folder.rglob("*.train.features*"))) == 1

@@ -19,6 +19,7 @@ from mobilebert_tf.evaluation import tagging_metrics
 from mobilebert_tf.evaluation import tagging_set
 from mobilebert_tf.experiments import experiment_builder
 from mobilebert_tf.experiments import tagging_config
+from mobilebert_tf.fine_tuning import search
 from mobilebert_tf.fine_tuning import tagging
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import tagging as tasks
@@ -350,3 +351,21 @@ def test_a_missing_test_file_shows_before_training(
 def test_nothing_to_do_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="nothing to do"):
         tagging.run(tagging_config.tagging(), str(tmp_path), False, False)
+
+
+@pytest.mark.slow
+def test_a_search_keeps_the_best(workspace, data_dir, tmp_path):
+    params = _params(
+        workspace,
+        data_dir,
+        **{
+            "task.model.bert_config_file": workspace.student,
+            "trainer.train_steps": 4,
+            "search.learning_rates": [1e-5, 0.01],
+        },
+    )
+    folder = str(tmp_path / "search")
+    found = search.run_kind(tagging.Tagging, params, folder)
+    assert list(found) == ["f1"]
+    again = tagging.run(params, folder, False, True)
+    assert again["f1"] == found["f1"]
