@@ -112,7 +112,7 @@ class Phone:
         """Measures one session of a prepared model.
 
         Raises:
-            benchmark_model.BenchmarkOutputError: if it is no measurement of
+            tool_lines.BenchmarkOutputError: if it is no measurement of
                 what was asked.
             adb.AdbError: if the device fails or goes away.
         """
