@@ -44,7 +44,8 @@ def measure(request: dict) -> dict:
 
     Args:
         request: `model_path`, `threads`, `cores` (to run on), `inputs` (fields
-            of ModelInput) and the fields of the same name of BenchmarkConfig.
+            of ModelInput), `xnnpack` (else the interpreter's own kernels) and
+            the fields of the same name of BenchmarkConfig.
 
     Returns:
         The answer described in the module.
@@ -63,7 +64,13 @@ def measure(request: dict) -> dict:
 
     start = time.perf_counter_ns()
     interpreter = litert.Interpreter(
-        model_path=request["model_path"], num_threads=request["threads"]
+        model_path=request["model_path"],
+        num_threads=request["threads"],
+        experimental_op_resolver_type=(
+            litert.OpResolverType.AUTO
+            if request["xnnpack"]
+            else litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        ),
     )
     interpreter.allocate_tensors()
     init_us = (time.perf_counter_ns() - start) / _NANOSECONDS_PER_MICROSECOND

@@ -100,6 +100,15 @@ def device_binary(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def quick_tool(tmp_path_factory):
+    """Path of a benchmark_model that prints without measuring."""
+    path = tmp_path_factory.mktemp("quick") / "benchmark_model"
+    shutil.copy(pathlib.Path(__file__).with_name("quick_tool.sh"), path)
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
 def captured_logs():
     """Folder of captured output of real benchmark_model builds."""
     default = pathlib.Path(__file__).parents[2] / "../shared/data"

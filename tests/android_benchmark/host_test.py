@@ -11,6 +11,9 @@ from android_benchmark import benchmark
 from android_benchmark import benchmark_config
 from android_benchmark import host
 from android_benchmark import host_worker
+from android_benchmark import result_file
+from android_benchmark import results
+from android_benchmark import single_stream
 
 
 @pytest.fixture
@@ -79,6 +82,7 @@ def test_worker_runs_on_the_cores_and_shapes_it_was_given(models):
     request = {
         "model_path": models[0],
         "threads": 1,
+        "xnnpack": True,
         "cores": [min(os.sched_getaffinity(0))],
         "inputs": [
             {"name": n, "dtype": "int32", "shape": [1, 32], "low": 0, "high": 1}
@@ -125,6 +129,77 @@ def test_a_failing_model_does_not_lose_the_others(config, tmp_path):
     )
     assert [r.status for r in finished.aggregates] == ["failed", "ok"]
     assert [r.model for r in finished.failures] == ["bad.tflite"]
+
+
+def test_kernels_can_be_chosen_and_other_delegates_are_refused(config):
+    finished = benchmark.run(
+        dataclasses.replace(
+            config,
+            models=config.models[1:],
+            rounds=1,
+            delegates=("xnnpack", "builtin", "gpu"),
+        )
+    )
+    fast, slow, absent = finished.aggregates
+    assert (fast.delegate, slow.delegate) == ("xnnpack", "builtin")
+    assert fast.status == slow.status == "ok"
+    assert fast.measurement.latency != slow.measurement.latency
+    assert absent.status == "failed" and "Android device" in absent.error
+
+
+def test_resume_measures_what_is_missing_only(config, tmp_path):
+    short = dataclasses.replace(
+        config, output=str(tmp_path), num_runs=5, min_secs=0, resume=True
+    )
+    first = benchmark.run(dataclasses.replace(short, rounds=1))
+    path = tmp_path / "results.jsonl"
+    with path.open("a") as stream:
+        stream.write('{"cut off": ')
+    lines = []
+
+    second = benchmark.run(short, lines.append)
+
+    assert [r.started_at for r in second.rounds[:2]] == [
+        r.started_at for r in first.rounds
+    ]
+    assert "2 rounds kept" in lines[-1]
+    assert [line[:5] for line in lines[:-1]] == ["[3/4]", "[4/4]"]
+    assert all(r.rounds_measured == 2 for r in second.aggregates)
+    found = result_file.read(path)
+    assert [r.record for r in found].count("round") == 4
+    # Other durations are another measurement: nothing can be kept.
+    lines.clear()
+    benchmark.run(dataclasses.replace(short, num_runs=6), lines.append)
+    assert not any("kept" in line for line in lines)
+
+
+def test_single_stream_has_an_exact_p90_and_says_if_it_is_not_found_again(
+    config,
+):
+    measured = benchmark.run(
+        dataclasses.replace(config, models=config.models[:1], rounds=2)
+    ).rounds
+    aggregate = results.aggregate(measured)
+
+    def judged(*p90s):
+        rounds = [
+            dataclasses.replace(
+                result,
+                measurement=dataclasses.replace(
+                    result.measurement,
+                    latency=dataclasses.replace(
+                        result.measurement.latency, p90_us=p90
+                    ),
+                ),
+            )
+            for result, p90 in zip(measured, p90s, strict=False)
+        ]
+        return single_stream.judge(aggregate, rounds)
+
+    assert judged(100.0, 104.9).status == "ok"
+    assert "5.1% between the rounds" in judged(100.0, 105.1).notes[0]
+    assert "one round" in judged(100.0).notes[0]
+    assert "p95 is an upper bound" in judged(None, 100.0).notes[0]
 
 
 def test_a_crash_of_the_worker_is_an_error(config, monkeypatch):
