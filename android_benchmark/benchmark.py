@@ -142,7 +142,9 @@ def _run_on(target, models, config, progress):
             )
         if kept:
             progress(f"{len(kept)} rounds kept of an earlier run (--resume)")
-        profiles = _measure_profiles(target, labels, config, models, unprepared)
+        profiles = _measure_profiles(
+            target, labels, config, models, unprepared, progress
+        )
         aggregates = _aggregate(rounds, config)
         for result in (*profiles, *aggregates):
             write_line(result)
@@ -272,20 +274,19 @@ def _measure(target, labels, session, known_errors, profile=False):
     )
 
 
-def _measure_profiles(target, labels, config, models, known_errors):
+def _measure_profiles(target, labels, config, models, known_errors, progress):
     if not config.profile_ops:
         return ()
-    return tuple(
-        _measure(
-            target,
-            labels,
-            _Session(model, setting, target.core_mask(setting), None),
-            known_errors,
-            profile=True,
-        )
-        for setting in config.settings()
-        for model in models
-    )
+    found = []
+    for setting in config.settings():
+        for model in models:
+            session = _Session(model, setting, target.core_mask(setting), None)
+            result = _measure(
+                target, labels, session, known_errors, profile=True
+            )
+            found.append(result)
+            progress(latency_report.profile_line(result))
+    return tuple(found)
 
 
 def _kept_rounds(config, labels, sessions):

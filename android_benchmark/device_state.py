@@ -9,7 +9,6 @@ that may be hours old. What a device does not tell is None or empty.
 
 import dataclasses
 import re
-from collections.abc import Sequence
 
 # android.os.PowerManager.THERMAL_STATUS_*, from 0.
 _STATUS_NAMES = (
@@ -213,9 +212,8 @@ def suspicions(before: DeviceState, after: DeviceState) -> list[str]:
     return notes
 
 
-def one_line(states: Sequence[DeviceState]) -> str:
-    """Returns the last state in a few words, for the terminal."""
-    state = states[-1]
+def one_line(state: DeviceState) -> str:
+    """Returns the state in a few words, for the terminal."""
     parts = []
     if state.thermal_status is not None:
         parts.append(f"thermal {_status_name(state.thermal_status)}")
@@ -229,12 +227,8 @@ def one_line(states: Sequence[DeviceState]) -> str:
 
 
 def _sections(text):
-    found = {}
-    matches = list(_SECTION.finditer(text))
-    for match, following in zip(matches, [*matches[1:], None], strict=False):
-        end = following.start() if following else len(text)
-        found[match["name"]] = text[match.end() : end]
-    return found
+    parts = _SECTION.split(text)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def _number(text):

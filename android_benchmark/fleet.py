@@ -1,8 +1,8 @@
 """Several devices at once: a process per device, one report of all.
 
 Each process is the same binary with one serial and a folder of its own, so
-that a device that drops out stops no other; Ctrl-C reaches all of them, and
-each undoes its own.
+that a device that drops out stops no other. Ctrl-C is passed on to all of
+them, and each undoes its own.
 """
 
 import dataclasses
@@ -92,10 +92,9 @@ def run(
         for process in processes.values():
             process.wait()
     except BaseException:
-        # A terminal's Ctrl-C has reached them already; a second is harmless
-        # to no one, so a signal of another kind is sent.
         for process in processes.values():
             process.send_signal(signal.SIGTERM)
+        for process in processes.values():
             process.wait()
         raise
     finally:
@@ -124,6 +123,9 @@ def _start(config, serial):
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
+        # A terminal's Ctrl-C would reach it as well as this process's signal,
+        # and the second would stop it from undoing what it has changed.
+        start_new_session=True,
     )
 
 

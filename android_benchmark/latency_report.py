@@ -22,6 +22,7 @@ _PAPER_ROWS = (
     ("MobileBERT", 62),
     ("MobileBERT_TINY", 40),
 )
+_LONGEST_KINDS = 3
 _VERDICT_HEADER = (
     "against the baseline",
     "before ms",
@@ -63,6 +64,16 @@ def one_line(result: results.Result) -> str:
         shown = f"median {_ms(latency.median_us)}"
     marks = f"; MARKED: {'; '.join(result.notes)}" if result.notes else ""
     return f"{head}: {shown} ms of {latency.count} runs{marks}"
+
+
+def profile_line(result: results.Result) -> str:
+    """Returns a profile in a few words: what takes longest."""
+    head = f"operators of {latency_plots.name(result)}"
+    if result.profile is None:
+        return f"{head}: FAILED: {result.error}"
+    longest = list(result.profile.by_kind().items())[:_LONGEST_KINDS]
+    parts = ", ".join(f"{kind} {total:.3f} ms" for kind, total in longest)
+    return f"{head}: {parts}"
 
 
 def problem(result: results.Result) -> str:

@@ -227,7 +227,9 @@ class Phone:
         config = self._config
         time.sleep(config.cool_down_secs)
         state = self._state()
-        if self._boot_id not in (None, state.boot_id):
+        if self._boot_id is None:
+            self._progress(f"{self.name}: {device_state.one_line(state)}")
+        elif self._boot_id != state.boot_id:
             self._progress(f"{self.name}: it was restarted; preparing it again")
             self._begin()
             state = self._state()

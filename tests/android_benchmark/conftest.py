@@ -66,6 +66,9 @@ def connect(adb_server, tmp_path):
 
         yield make
         for device in made:
+            # Ends the loop on the device, which outlives a killed run.
+            for lease in device.folder.rglob("lease"):
+                lease.unlink()
             _adb(adb_server, "disconnect", device.serial)
 
 

@@ -57,6 +57,14 @@ def test_everything_is_read():
     }
 
 
+def test_one_line():
+    assert device_state.one_line(_state(fixed=True)) == (
+        "thermal 0 (none), skin quiet-therm 33.2 C, battery 28.7 C, battery "
+        "85 %, charging, fixed-performance mode"
+    )
+    assert device_state.one_line(_state("")) == "state unknown"
+
+
 def test_a_device_that_tells_nothing_has_no_state():
     state = _state("")
     assert state.clocks == () and state.thermal_status is None
@@ -110,4 +118,4 @@ def test_no_text_crashes_it():
         state = _state("".join(text))
         device_state.heat(state, 40)
         device_state.suspicions(_state(), state)
-        device_state.one_line([state])
+        device_state.one_line(state)

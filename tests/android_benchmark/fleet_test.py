@@ -1,8 +1,10 @@
 """Several devices at once, and the binary's exit status."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import run_benchmark_test
@@ -132,3 +134,31 @@ def test_the_report_joins_the_exports_accuracy(
     done = _run(flags)
     assert done.returncode == 1
     assert "none of its files has the name and size" in done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_undoes_what_was_changed_on_every_device(connect, flags):
+    devices = [connect(), connect()]
+    for device in devices:
+        device.environment["FAULT"] = "hang"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            str(run_benchmark_test.BINARY),
+            *flags,
+            "--device=all",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 100
+    while not all(d.fixed_performance == "true" for d in devices):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=100)
+    assert process.returncode == 130
+    for device in devices:
+        assert device.fixed_performance == "false"
+        assert not list(device.folder.rglob("lease"))

@@ -189,8 +189,15 @@ def test_what_an_accelerator_leaves_to_the_cpu_is_marked(connect, config):
 
 def test_profile_is_apart_from_the_latency(connect, config):
     connect()
-    finished = benchmark.run(dataclasses.replace(config, profile_ops=True))
+    lines = []
+    finished = benchmark.run(
+        dataclasses.replace(config, profile_ops=True), lines.append
+    )
     (result,) = finished.profiles
+    assert lines[-1] == (
+        "operators of small.tflite, 1 thread: FULLY_CONNECTED 1.500 ms, "
+        "SOFTMAX 0.500 ms"
+    )
     assert result.measurement is None
     assert result.profile.by_kind() == {"FULLY_CONNECTED": 1.5, "SOFTMAX": 0.5}
     assert finished.aggregates[0].rounds_measured == 1
