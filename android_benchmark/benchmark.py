@@ -15,6 +15,7 @@ from absl import logging
 from android_benchmark import adb
 from android_benchmark import benchmark_config
 from android_benchmark import comparison
+from android_benchmark import exported_accuracy
 from android_benchmark import host
 from android_benchmark import latency_report
 from android_benchmark import model_file
@@ -94,16 +95,28 @@ def run(
         median = run(config).aggregates[0].measurement.latency.median_us
     """
     models = model_file.open_all(config.models)
-    for name in ("compare", "export_report"):
-        # Before the hours of measuring, not after.
-        if getattr(config, name):
-            files.require_file(getattr(config, name), name)
+    # Read before the hours of measuring: a mistake in it should not cost
+    # them, and the baseline may be the file that is replaced.
+    accuracy, baseline = None, None
+    if config.export_report:
+        accuracy = exported_accuracy.read(config.export_report, models)
+    if config.compare:
+        baseline = result_file.read(
+            files.require_file(config.compare, "compare")
+        )
     target = _select_target(config, progress)
     try:
-        return _run_on(target, models, config, progress)
+        finished = _run_on(target, models, config, progress)
     finally:
         # After Ctrl-C too: nothing stays switched on or running.
         target.close()
+    if baseline is not None:
+        allowed = comparison.parse_share(str(config.max_regression))
+        verdicts = comparison.compare(baseline, finished.rounds, allowed)
+        finished = dataclasses.replace(finished, verdicts=tuple(verdicts))
+    if config.output:
+        _write_reports(config, models, finished, accuracy)
+    return finished
 
 
 def _run_on(target, models, config, progress):
@@ -148,21 +161,7 @@ def _run_on(target, models, config, progress):
         aggregates = _aggregate(rounds, config)
         for result in (*profiles, *aggregates):
             write_line(result)
-    verdicts = ()
-    if config.compare:
-        verdicts = tuple(
-            comparison.compare(
-                result_file.read(config.compare),
-                rounds,
-                comparison.parse_share(str(config.max_regression)),
-            )
-        )
-    finished = BenchmarkRun(
-        tuple(rounds), aggregates, profiles, verdicts, device
-    )
-    if config.output:
-        _write_reports(config, models, finished)
-    return finished
+    return BenchmarkRun(tuple(rounds), aggregates, profiles, (), device)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +177,7 @@ class _Session:
     def key(self):
         """Names it within a run."""
         return (
+            self.model.label,
             self.model.sha256,
             self.setting.threads,
             self.core_mask,
@@ -190,7 +190,11 @@ class _Labels:
     """What every result of a run says alike."""
 
     def __init__(self, target, config):
-        plan = [getattr(config, name) for name in _PLAN_FIELDS]
+        # 5 and 5.0 are the same: YAML has the one, flags have the other.
+        plan = [
+            value if isinstance(value, str) else float(value)
+            for value in (getattr(config, name) for name in _PLAN_FIELDS)
+        ]
         self.fields = {
             "device": target.name,
             "device_model": target.model_name,
@@ -298,6 +302,7 @@ def _kept_rounds(config, labels, sessions):
     kept = {}
     for result in result_file.read(path):
         key = (
+            result.model,
             result.model_sha256,
             result.threads,
             result.core_mask,
@@ -334,7 +339,7 @@ def _open_results(config) -> Iterator[Callable[[results.Result], None]]:
         yield stream.write
 
 
-def _write_reports(config, models, finished):
+def _write_reports(config, models, finished, accuracy):
     setup = {
         "config": dataclasses.asdict(config),
         "device": finished.device,
@@ -350,6 +355,6 @@ def _write_reports(config, models, finished):
         finished.aggregates,
         finished.profiles,
         finished.device,
-        config.export_report,
+        accuracy,
         finished.verdicts,
     )

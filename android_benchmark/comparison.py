@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from android_benchmark import latency_statistics
 from android_benchmark import results
@@ -119,9 +119,9 @@ def interval(
         for x in (baseline, current)
     ]
     rounds = min(len(baseline), len(current))
-    expanded = stats.norm.cdf(
-        math.sqrt(rounds / (rounds - 1)) * stats.t.ppf(error / 2, rounds - 1)
-    )
+    # special, not stats: a command line should start within a second.
+    t = special.stdtrit(rounds - 1, error / 2)
+    expanded = special.ndtr(math.sqrt(rounds / (rounds - 1)) * t)
     low, high = np.quantile(means[1] / means[0], [expanded, 1 - expanded])
     return float(low), float(high)
 

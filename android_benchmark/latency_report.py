@@ -1,14 +1,12 @@
 """Results for people: a line, a terminal table and an HTML page."""
 
-import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from android_benchmark import comparison
+from android_benchmark import exported_accuracy
 from android_benchmark import latency_plots
 from android_benchmark import results
-from mobilebert_tf import files
 from mobilebert_tf import html_report
 from mobilebert_tf import text_table
 
@@ -110,7 +108,7 @@ def write_html(
     aggregates: Sequence[results.Result],
     profiles: Sequence[results.Result],
     device: dict[str, Any],
-    export_report: str | None = None,
+    accuracy: exported_accuracy.ExportedAccuracy | None = None,
     verdicts: Sequence[comparison.Verdict] = (),
 ) -> None:
     """Writes one self-contained page with tables and plots.
@@ -121,12 +119,10 @@ def write_html(
         aggregates: results per model and setting.
         profiles: time per operator, if it was asked for.
         device: facts about the device.
-        export_report: report.json of the export that made the models, for
-            their accuracy; or None.
+        accuracy: of the models, if it is known.
         verdicts: of a comparison with a baseline, if there was one.
 
     Raises:
-        ValueError: if the export report is none, or of no model here.
         OSError: if it cannot be written.
     """
     page = html_report.HtmlReport(f"Latency on {device['device']}")
@@ -142,8 +138,12 @@ def write_html(
         if result.status != results.OK:
             page.add_text(problem(result))
     _add_latency_figures(page, rounds, aggregates)
-    if export_report:
-        page.add_figure(*_accuracy(export_report, aggregates))
+    points = _accuracy_points(accuracy, aggregates) if accuracy else []
+    if points:
+        page.add_figure(
+            f"{accuracy.metric} of the exported file over its latency here.",
+            latency_plots.accuracy(points, accuracy.metric),
+        )
     for profile in profiles:
         if profile.profile:
             page.add_figure(
@@ -188,42 +188,16 @@ def _add_latency_figures(page, rounds, aggregates):
         page.add_figure("Median (else mean) by threads and cores.", scaling)
 
 
-def _accuracy(export_report, aggregates):
-    """Returns caption and figure of accuracy over latency."""
-    try:
-        report = json.loads(files.read_bytes(export_report))
-        variants = {
-            (v["file"], v["bytes"]): v["metrics"]
-            for v in report["variants"]
-            if "metrics" in v
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"export_report={export_report}: expected report.json of "
-            f"export/to_tflite.py, got {error!r}"
-        ) from error
-    joined = []
-    for result in aggregates:
-        # The size as well: a name alone may be of another export.
-        key = os.path.basename(result.model_path), result.model_size_bytes
-        if key in variants and result.measurement:
-            joined.append((result, variants[key]))
-    if not joined:
-        raise ValueError(
-            f"export_report={export_report}: none of its files has the name "
-            "and size of a measured model"
-        )
-    metric = next(iter(joined[0][1]))
-    points = [
+def _accuracy_points(accuracy, aggregates):
+    return [
         (
             latency_plots.name(result),
             latency_plots.middle_us(result) / _US_PER_MS,
-            metrics[metric],
+            accuracy.values[result.model_path],
         )
-        for result, metrics in joined
+        for result in aggregates
+        if result.measurement and result.model_path in accuracy.values
     ]
-    caption = f"{metric} of the exported file over its latency here."
-    return caption, latency_plots.accuracy(points, metric)
 
 
 def _verdict_row(verdict):

@@ -264,7 +264,7 @@ class Phone:
         self._begin()
         for path in self._inputs:
             self._install(path, ".tflite")
-        self._is_lost = False
+        self._is_lost, self._boot_id = False, None
         self._reconnect_secs = self._config.reconnect_secs
 
     def _ask_capabilities(self):

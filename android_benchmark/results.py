@@ -144,6 +144,7 @@ class Result:
         """What is measured: all rounds of it make one aggregate."""
         return (
             self.device,
+            self.model,
             self.model_sha256,
             self.threads,
             self.core_mask,

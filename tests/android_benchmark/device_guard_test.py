@@ -90,7 +90,10 @@ def test_the_mode_can_be_left_alone(connect, config):
     assert device.fixed_performance is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_run_undoes_everything(connect, config, number):
     device = connect()
     device.environment["FAULT"] = "hang"

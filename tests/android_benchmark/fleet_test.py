@@ -37,6 +37,7 @@ def _run(flags):
     )
 
 
+@pytest.mark.slow
 def test_a_device_that_drops_out_stops_no_other_and_resumes(
     connect, reconnect, flags, tmp_path
 ):
@@ -83,6 +84,7 @@ def test_a_device_named_twice_is_refused():
         fleet.serials(config, lambda line: None)
 
 
+@pytest.mark.slow
 def test_a_regression_is_exit_status_1_and_doubt_is_3(connect, flags, tmp_path):
     device = connect()
     flags = [*flags, f"--device={device.serial}", "--rounds=4"]
@@ -105,6 +107,7 @@ def test_a_regression_is_exit_status_1_and_doubt_is_3(connect, flags, tmp_path):
     assert "undecided" in few.stdout and few.stderr == ""
 
 
+@pytest.mark.slow
 def test_the_report_joins_the_exports_accuracy(
     connect, flags, models, tmp_path
 ):

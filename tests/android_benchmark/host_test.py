@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -145,6 +146,34 @@ def test_kernels_can_be_chosen_and_other_delegates_are_refused(config):
     assert fast.status == slow.status == "ok"
     assert fast.measurement.latency != slow.measurement.latency
     assert absent.status == "failed" and "Android device" in absent.error
+
+
+def test_equal_files_stay_two_models(config, tmp_path):
+    copies = []
+    for name in ("a.tflite", "b.tflite"):
+        copy = tmp_path / name
+        copy.write_bytes(pathlib.Path(config.models[0]).read_bytes())
+        copies.append(str(copy))
+    finished = benchmark.run(
+        dataclasses.replace(
+            config, models=tuple(copies), num_runs=1, min_secs=0
+        )
+    )
+    assert [(r.model, r.rounds_measured) for r in finished.aggregates] == [
+        ("a.tflite", 2),
+        ("b.tflite", 2),
+    ]
+
+
+def test_a_wrong_baseline_is_found_before_measuring(config, tmp_path):
+    baseline = tmp_path / "baseline.jsonl"
+    baseline.write_text('{"schema": 1}\n')
+    lines = []
+    with pytest.raises(ValueError, match="baseline.jsonl:1: expected schema 2"):
+        benchmark.run(
+            dataclasses.replace(config, compare=str(baseline)), lines.append
+        )
+    assert lines == []
 
 
 def test_resume_measures_what_is_missing_only(config, tmp_path):
