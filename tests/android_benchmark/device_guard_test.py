@@ -53,7 +53,7 @@ def _leftovers(device):
     ]
 
 
-def _wait_until(condition, secs=20):
+def _wait_until(condition, secs=60):
     deadline = time.monotonic() + secs
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -318,7 +318,7 @@ def _tools(device):
     return found
 
 
-def _wait_until(condition, secs=10):
+def _wait_until(condition, secs=60):
     deadline = time.monotonic() + secs
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
