@@ -151,7 +151,7 @@ class DeviceGuard:
             f'  if [ "$(date +%s)" -gt "$(cat {lease})" ]; then\n'
             f"    {self._undo_command(restore)}\n"
             "  fi\n"
-            "  sleep 1\n"
+            "  sleep 5\n"
             "done\n"
             "END\n"
             f"nohup setsid sh {loop} >/dev/null 2>&1 </dev/null &"

@@ -89,7 +89,8 @@ class FakeDevice:
         port: TCP port it listens on.
         authorized: whether it accepts the computer's key.
         shell_v2: whether it keeps stdout, stderr and exit codes apart.
-        drop_marker: the connection is cut when a command prints this.
+        drop_marker: the connection is cut when a command prints this, and
+            no other is accepted while this is set.
         push_error: why files cannot be written, if they cannot.
         delay_secs: before each packet.
         environment: variables of the commands it runs.
@@ -102,6 +103,7 @@ class FakeDevice:
         self.authorized = True
         self.shell_v2 = True
         self.drop_marker = None
+        self._is_gone = False
         self.push_error = None
         self.delay_secs = 0.0
         self.environment = {
@@ -186,6 +188,7 @@ class FakeDevice:
 
     def drop(self) -> None:
         """Cuts the connection; commands go on, as on a real device."""
+        self._is_gone = True
         for connection in list(self._connections):
             connection.writer.transport.abort()
 
@@ -211,6 +214,10 @@ class FakeDevice:
             await process.wait()
 
     async def _accept(self, reader, writer):
+        # adb comes back by itself, sometimes within the second.
+        if self._is_gone and self.drop_marker:
+            writer.close()
+            return
         connection = _Connection(self, reader, writer)
         self._connections.add(connection)
         try:

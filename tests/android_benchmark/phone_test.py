@@ -203,6 +203,36 @@ def test_profile_is_apart_from_the_latency(connect, config):
     assert finished.aggregates[0].rounds_measured == 1
 
 
+def test_single_stream_says_what_the_tool_cannot_give(connect, config):
+    connect()
+    aggregate = _run(
+        dataclasses.replace(config, scenario="single_stream", rounds=2)
+    )
+    assert aggregate.measurement.latency.count == 2 * 1024
+    assert aggregate.status == "marked"
+    assert "p95 is an upper bound" in aggregate.notes[0]
+
+
+def test_a_slow_device_is_only_slow(connect, config):
+    connect(delay_secs=0.03)
+    assert _run(config).status == "ok"
+
+
+def test_what_a_device_says_of_itself_is_data(connect, config, tmp_path):
+    device = connect()
+    name = "\"><script>'; $(touch hacked) `touch hacked`"
+    program = device.root / "system/bin/getprop"
+    program.write_text(
+        f"#!/bin/sh\ncat <<'E'\n[ro.product.model]: [{name}]\nE\n"
+    )
+    output = tmp_path / "out"
+    aggregate = _run(dataclasses.replace(config, output=str(output)))
+    assert aggregate.status == "ok" and aggregate.device_model == name
+    page = (output / "report.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert not list(device.root.rglob("hacked"))
+
+
 def test_a_failing_model_does_not_lose_the_others(connect, config, tmp_path):
     connect()
     bad = tmp_path / "bad model; $(touch hacked).tflite"
@@ -318,7 +348,7 @@ def _tools(device):
     return found
 
 
-def _wait_until(condition, secs=60):
+def _wait_until(condition, secs=120):
     deadline = time.monotonic() + secs
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
