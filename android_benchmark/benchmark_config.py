@@ -94,6 +94,9 @@ class BenchmarkConfig:
         max_wait_secs: ... but no longer than this; then it is measured, and
             the result marked.
         reconnect_secs: how long a device that went away is waited for.
+        min_cpu_share: on the host, the share of the measured time for which
+            the measuring thread must have had a core; with less, because
+            other programs had it, the result is marked.
         profile_ops: whether each model is run once more for the time per
             operator, after the rounds and apart from them (devices only).
         resume: whether the rounds that are in `output` already are kept.
@@ -129,6 +132,7 @@ class BenchmarkConfig:
     max_celsius: float = 42.0
     max_wait_secs: float = 900.0
     reconnect_secs: float = 60.0
+    min_cpu_share: float = 0.9
     profile_ops: bool = False
     resume: bool = False
     compare: str | None = None
@@ -183,6 +187,11 @@ class BenchmarkConfig:
         valid = isinstance(limit, int | float) and not isinstance(limit, bool)
         _check(
             "max_celsius", limit, valid and 0 < limit < 200, "degrees Celsius"
+        )
+        share = self.min_cpu_share
+        valid = isinstance(share, int | float) and not isinstance(share, bool)
+        _check(
+            "min_cpu_share", share, valid and 0 <= share <= 1, "a share of 1"
         )
         for name in ("fixed_performance", "profile_ops", "resume", "clean"):
             value = getattr(self, name)

@@ -138,6 +138,15 @@ class Host:
             timeout_secs=2 * config.max_secs + _GRACE_SECS,
         )
         latencies_us = tuple(answer.pop("latencies_us"))
+        share = answer.pop("cpu_share")
+        notes = ()
+        if share < config.min_cpu_share:
+            notes = (
+                "other programs had the cores: the measured one ran "
+                f"{share:.0%} of the time, expected "
+                f"{config.min_cpu_share:.0%}; end them, or choose other cores "
+                "with --core_mask",
+            )
         measurement = results.Measurement(
             latency=latency_statistics.summarize(latencies_us),
             percentiles="samples",
@@ -146,6 +155,7 @@ class Host:
         )
         return results.Observation(
             measurement=measurement,
+            notes=notes,
             state_before=before,
             state_after=_state(),
         )

@@ -64,6 +64,7 @@ def test_every_device_file_loads():
         ("delegates: [3]", "delegates: expected names, got 3"),
         ("scenario: offline", "standard or single_stream, got 'offline'"),
         ("max_celsius: warm", "max_celsius: expected degrees Celsius"),
+        ("min_cpu_share: 2", "min_cpu_share: expected a share of 1, got 2"),
         ("cool_down_secs: -1", "cool_down_secs: expected seconds >= 0"),
         ("resume: 1", "resume: expected true or false, got 1"),
         ("core_mask: 0", "core_mask: expected a quoted.*got 0"),

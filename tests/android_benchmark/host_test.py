@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -28,6 +30,8 @@ def config(models):
         num_runs=30,
         min_secs=0.05,
         max_secs=20.0,
+        # Tests share their cores with others.
+        min_cpu_share=0.0,
         output=None,
     )
 
@@ -174,6 +178,31 @@ def test_a_wrong_baseline_is_found_before_measuring(config, tmp_path):
             dataclasses.replace(config, compare=str(baseline)), lines.append
         )
     assert lines == []
+
+
+def test_a_share_of_a_core_marks_the_result(config):
+    config = dataclasses.replace(
+        config,
+        models=config.models[:1],
+        rounds=1,
+        min_secs=1.0,
+        min_cpu_share=0.9,
+        core_mask=f"{1 << min(os.sched_getaffinity(0)):x}",
+    )
+    busy = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+    rivals = [
+        subprocess.Popen([sys.executable, "-c", f"{busy}\nwhile True: pass"])
+        for _ in range(2)
+    ]
+    try:
+        (aggregate,) = benchmark.run(config).aggregates
+    finally:
+        for rival in rivals:
+            rival.kill()
+            rival.wait()
+    assert aggregate.status == "marked"
+    assert "other programs had the cores" in aggregate.notes[0]
+    assert aggregate.measurement.latency.count >= 30
 
 
 def test_resume_measures_what_is_missing_only(config, tmp_path):
