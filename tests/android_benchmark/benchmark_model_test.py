@@ -12,7 +12,7 @@ from android_benchmark import tool_lines
 
 _OUTPUT = """INFO: STARTING!
 INFO: Num threads: [2]
-INFO: Explicitly applied XNNPACK delegate, and the model graph will be \\
+INFO: Explicitly applied XNNPACK delegate, and the model graph will be \
 completely executed by the delegate.
 INFO: count=18 first=400 curr=300 min=210 max=400 avg=281.5 std=36
 
