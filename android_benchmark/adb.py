@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 
 _SENTINEL = re.compile(r"__RC=(\d+)\s*\Z")
@@ -28,6 +29,21 @@ _ADVICE = {
         "rules, then run `adb kill-server`"
     ),
 }
+_REASON_ADVICE = {
+    "no space left": (
+        "free some of /data, or remove what earlier runs pushed with "
+        "`adb shell rm -r /data/local/tmp/mobilebert_benchmark`"
+    ),
+    "read-only file system": "restart the device",
+    "permission denied": (
+        "files there may belong to another user, e.g. after `adb root`: "
+        "remove /data/local/tmp/mobilebert_benchmark as that user"
+    ),
+    "operation not permitted": (
+        "files there may belong to another user, e.g. after `adb root`"
+    ),
+}
+_RECONNECT_POLL_SECS = 1
 
 
 class AdbError(OSError):
@@ -76,6 +92,14 @@ def find_executable(path: str | None) -> str | None:
                 )
             return os.path.abspath(found)
     return shutil.which("adb")
+
+
+def advice(reason: str) -> str:
+    """Returns what to do about a device's error, "" if that is not known."""
+    for sign, text in _REASON_ADVICE.items():
+        if sign in reason.lower():
+            return f": {text}"
+    return ""
 
 
 class Adb:
@@ -202,8 +226,38 @@ class Adb:
         if done.returncode:
             raise AdbError(
                 f"device {self.serial}: could not push {local} to {remote}: "
-                f"{_tail(done)}"
+                f"{_tail(done)}{advice(done.stdout + done.stderr)}"
             )
+
+    def usable(self) -> list[str]:
+        """Returns the serials of the devices that can be used.
+
+        Raises:
+            AdbError: if adb fails.
+        """
+        return [d.serial for d in self.devices() if d.state == _READY]
+
+    def wait(self, secs: float) -> None:
+        """Returns once the selected device is usable again.
+
+        Raises:
+            DeviceLostError: if it is not within `secs`.
+        """
+        deadline = time.monotonic() + secs
+        while self.serial not in self.usable():
+            if time.monotonic() >= deadline:
+                raise DeviceLostError(
+                    f"device {self.serial} went away and did not come back "
+                    f"within {secs:.0f} s ({self._state_now()}): reconnect it "
+                    "and run again with --resume"
+                )
+            if ":" in self.serial:
+                # Over a network adb does not reconnect by itself. That it
+                # ends with 0 says nothing: the list above decides.
+                Adb(self._executable)._run(
+                    ["connect", self.serial], _QUICK_SECS
+                )
+            time.sleep(_RECONNECT_POLL_SECS)
 
     def _state_now(self):
         states = {d.serial: d.state for d in self.devices()}
@@ -231,6 +285,8 @@ class Adb:
 
 
 def _tail(done):
-    """Returns the last line that adb printed, the one with the reason."""
+    """Returns the line of adb's output that has the reason."""
     lines = (done.stdout + "\n" + done.stderr).strip().splitlines()
-    return lines[-1].strip() if lines else "(nothing)"
+    # After a failed push comes a line of statistics.
+    errors = [line for line in lines if "error:" in line]
+    return (errors or lines or ["(nothing)"])[-1].strip()

@@ -8,9 +8,11 @@ import platform
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 from android_benchmark import benchmark_config
+from android_benchmark import delegates
 from android_benchmark import latency_statistics
 from android_benchmark import model_file
 from android_benchmark import results
@@ -27,7 +29,7 @@ class Host:
     backend = "litert_host"
 
     def __init__(self, config: benchmark_config.BenchmarkConfig):
-        """Checks that the cores asked for exist.
+        """Checks that there is something that can be measured here.
 
         Raises:
             ValueError: if a thread count or the core mask does not fit this
@@ -40,28 +42,47 @@ class Host:
             )
         self._config = config
         self._inputs = {}
-        self._cores = {
-            threads: choose_cores(
-                threads, os.sched_getaffinity(0), config.core_mask_bits
-            )
-            for threads in config.threads
-        }
+        self._available = os.sched_getaffinity(0)
+        errors = []
+        for setting in config.settings():
+            try:
+                self._cores(setting)
+            except ValueError as error:
+                errors.append(error)
+        if len(errors) == len(config.settings()):
+            raise errors[0]
+
+    @property
+    def model_name(self) -> str:
+        """The processor's name."""
+        return _cpu_name()
+
+    @property
+    def tool(self) -> str:
+        """The version of LiteRT."""
+        return f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
 
     def describe(self) -> dict[str, Any]:
         """Returns facts about this machine for the report."""
         return {
             "device": self.name,
             "cpu": _cpu_name(),
-            "cores_available": sorted(os.sched_getaffinity(0)),
+            "cores_available": sorted(self._available),
             "load_average_1min": os.getloadavg()[0],
             "system": f"{platform.system()} {platform.release()}",
             "abi": platform.machine(),
             "litert_version": importlib.metadata.version("ai-edge-litert"),
         }
 
-    def core_mask(self, threads: int) -> str | None:
-        """Returns the hexadecimal mask of the cores used for `threads`."""
-        return f"{sum(1 << core for core in self._cores[threads]):x}"
+    def core_mask(self, setting: benchmark_config.Setting) -> str | None:
+        """Returns the hexadecimal mask of the cores used.
+
+        None where the setting asks for more than there are: see `measure`.
+        """
+        try:
+            return f"{sum(1 << core for core in self._cores(setting)):x}"
+        except ValueError:
+            return setting.mask_text
 
     def prepare(self, model: model_file.ModelFile) -> None:
         """Reads the model's inputs.
@@ -72,21 +93,40 @@ class Host:
         self._inputs[model.path] = model_file.read_inputs(model.path)
 
     def measure(
-        self, model: model_file.ModelFile, threads: int
-    ) -> results.Measurement:
+        self,
+        model: model_file.ModelFile,
+        setting: benchmark_config.Setting,
+        profile: bool = False,
+    ) -> results.Observation:
         """Measures one session of a prepared model in a process of its own.
 
+        Args:
+            model: what to run.
+            setting: how.
+            profile: must be false: LiteRT's Python interpreter has no
+                profile of operators.
+
         Raises:
-            ValueError: if the model does not run, or not often enough.
+            ValueError: if the model does not run, or not often enough, or
+                this machine does not have what the setting asks for.
             OSError: if the process cannot be started.
         """
+        delegate = setting.delegate
+        if not delegate.on_cpu or profile:
+            raise ValueError(
+                f"{'profile_ops' if profile else f'delegate {delegate.key}'}: "
+                "only on an Android device; leave it out with --device=host"
+            )
         config = self._config
         inputs = self._inputs[model.path]
+        time.sleep(config.cool_down_secs)
+        before = _state()
         answer = _ask_worker(
             {
                 "model_path": model.path,
-                "threads": threads,
-                "cores": self._cores[threads],
+                "threads": setting.threads,
+                "cores": self._cores(setting),
+                "xnnpack": delegate.key == delegates.XNNPACK,
                 "inputs": [dataclasses.asdict(spec) for spec in inputs],
                 "warmup_runs": config.warmup_runs,
                 "warmup_min_secs": config.warmup_min_secs,
@@ -98,12 +138,33 @@ class Host:
             timeout_secs=2 * config.max_secs + _GRACE_SECS,
         )
         latencies_us = tuple(answer.pop("latencies_us"))
-        return results.Measurement(
+        share = answer.pop("cpu_share")
+        notes = ()
+        if share < config.min_cpu_share:
+            notes = (
+                "other programs had the cores: the measured one ran "
+                f"{share:.0%} of the time, expected "
+                f"{config.min_cpu_share:.0%}; end them, or choose other cores "
+                "with --core_mask",
+            )
+        measurement = results.Measurement(
             latency=latency_statistics.summarize(latencies_us),
             percentiles="samples",
             latencies_us=latencies_us,
             **answer,
         )
+        return results.Observation(
+            measurement=measurement,
+            notes=notes,
+            state_before=before,
+            state_after=_state(),
+        )
+
+    def close(self) -> None:
+        """Does nothing: each measurement leaves nothing behind."""
+
+    def _cores(self, setting):
+        return choose_cores(setting.threads, self._available, setting.core_mask)
 
 
 def choose_cores(
@@ -170,6 +231,10 @@ def _ask_worker(request, timeout_secs):
     if "error" in answer:
         raise ValueError(answer["error"])
     return answer
+
+
+def _state():
+    return {"load_average_1min": os.getloadavg()[0]}
 
 
 def _last_line(text):

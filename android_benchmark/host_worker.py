@@ -3,10 +3,12 @@
 Reads a JSON request on stdin and writes one JSON answer on stdout:
 
     {"latencies_us": [...], "warmup_count": 5, "first_inference_us": 1.0,
-     "init_us": 1.0, "peak_memory_bytes": 1, "peak_memory_delta_bytes": 1}
+     "init_us": 1.0, "peak_memory_bytes": 1, "peak_memory_delta_bytes": 1,
+     "cpu_share": 1.0}
 
-or {"error": "..."}. A process of its own per session makes initialization,
-first inference and peak memory those of this model alone.
+or {"error": "..."}; cpu_share is the part of the measured time for which the
+measuring thread had a core. A process of its own per session makes
+initialization, first inference and peak memory those of this model alone.
 """
 
 import array
@@ -44,7 +46,8 @@ def measure(request: dict) -> dict:
 
     Args:
         request: `model_path`, `threads`, `cores` (to run on), `inputs` (fields
-            of ModelInput) and the fields of the same name of BenchmarkConfig.
+            of ModelInput), `xnnpack` (else the interpreter's own kernels) and
+            the fields of the same name of BenchmarkConfig.
 
     Returns:
         The answer described in the module.
@@ -63,7 +66,13 @@ def measure(request: dict) -> dict:
 
     start = time.perf_counter_ns()
     interpreter = litert.Interpreter(
-        model_path=request["model_path"], num_threads=request["threads"]
+        model_path=request["model_path"],
+        num_threads=request["threads"],
+        experimental_op_resolver_type=(
+            litert.OpResolverType.AUTO
+            if request["xnnpack"]
+            else litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        ),
     )
     interpreter.allocate_tensors()
     init_us = (time.perf_counter_ns() - start) / _NANOSECONDS_PER_MICROSECOND
@@ -76,12 +85,15 @@ def measure(request: dict) -> dict:
         request["warmup_min_secs"],
         request["max_secs"],
     )
+    begin = time.perf_counter(), time.thread_time()
     latencies_us = _invoke_repeatedly(
         interpreter,
         request["num_runs"],
         request["min_secs"],
         request["max_secs"],
     )
+    wall_secs = time.perf_counter() - begin[0]
+    cpu_secs = time.thread_time() - begin[1]
     if len(latencies_us) < request["num_runs"]:
         raise ValueError(
             f"{len(latencies_us)} of num_runs={request['num_runs']} "
@@ -91,6 +103,7 @@ def measure(request: dict) -> dict:
     peak_bytes = _memory_bytes("VmHWM")
     return {
         "latencies_us": latencies_us.tolist(),
+        "cpu_share": min(cpu_secs / wall_secs, 1.0),
         "warmup_count": len(warmup_us),
         "first_inference_us": warmup_us[0],
         "init_us": init_us,

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from matplotlib import figure as mpl_figure
-
+from android_benchmark import comparison
+from android_benchmark import exported_accuracy
+from android_benchmark import latency_plots
 from android_benchmark import results
 from mobilebert_tf import html_report
 from mobilebert_tf import text_table
@@ -20,9 +20,20 @@ _PAPER_ROWS = (
     ("MobileBERT", 62),
     ("MobileBERT_TINY", 40),
 )
+_LONGEST_KINDS = 3
+_VERDICT_HEADER = (
+    "against the baseline",
+    "before ms",
+    "now ms",
+    "change",
+    "interval",
+    "verdict",
+)
 _HEADER = (
     "model",
     "threads",
+    "cores",
+    "delegate",
     "size MB",
     "runs",
     "min ms",
@@ -41,7 +52,7 @@ _HEADER = (
 
 def one_line(result: results.Result) -> str:
     """Returns a result in a few words, e.g. for progress."""
-    head = f"{result.model}, {_threads(result.threads)}"
+    head = latency_plots.name(result)
     if result.measurement is None:
         return f"{head}: FAILED: {result.error}"
     latency = result.measurement.latency
@@ -49,14 +60,27 @@ def one_line(result: results.Result) -> str:
         shown = f"mean {_ms(latency.mean_us)}"
     else:
         shown = f"median {_ms(latency.median_us)}"
-    return f"{head}: {shown} ms of {latency.count} runs"
+    marks = f"; MARKED: {'; '.join(result.notes)}" if result.notes else ""
+    return f"{head}: {shown} ms of {latency.count} runs{marks}"
+
+
+def profile_line(result: results.Result) -> str:
+    """Returns a profile in a few words: what takes longest."""
+    head = f"operators of {latency_plots.name(result)}"
+    if result.profile is None:
+        return f"{head}: FAILED: {result.error}"
+    longest = list(result.profile.by_kind().items())[:_LONGEST_KINDS]
+    parts = ", ".join(f"{kind} {total:.3f} ms" for kind, total in longest)
+    return f"{head}: {parts}"
 
 
 def problem(result: results.Result) -> str:
-    """Returns what an aggregate lacks, and why."""
+    """Returns what a result lacks or is marked with, and why."""
+    reasons = [result.error] if result.error else []
     return (
-        f"{result.status}: {result.model}, {_threads(result.threads)}, "
-        f"{result.rounds_measured} rounds measured: {result.error}"
+        f"{result.status}: {latency_plots.name(result)}, "
+        f"{result.rounds_measured} rounds measured: "
+        f"{'; '.join([*reasons, *result.notes])}"
     )
 
 
@@ -69,19 +93,34 @@ def terminal_table(aggregates: Sequence[results.Result]) -> str:
     return "\n".join(lines)
 
 
+def comparison_table(verdicts: Sequence[comparison.Verdict]) -> str:
+    """Returns the verdicts as aligned columns, then what is undecided."""
+    lines = text_table.lines([_VERDICT_HEADER, *map(_verdict_row, verdicts)])
+    for verdict in verdicts:
+        if verdict.reason:
+            lines.append(f"undecided: {verdict.name}: {verdict.reason}")
+    return "\n".join(lines)
+
+
 def write_html(
     path: str,
     rounds: Sequence[results.Result],
     aggregates: Sequence[results.Result],
+    profiles: Sequence[results.Result],
     device: dict[str, Any],
+    accuracy: exported_accuracy.ExportedAccuracy | None = None,
+    verdicts: Sequence[comparison.Verdict] = (),
 ) -> None:
     """Writes one self-contained page with tables and plots.
 
     Args:
         path: of the page.
         rounds: results per round.
-        aggregates: results per model and thread count.
+        aggregates: results per model and setting.
+        profiles: time per operator, if it was asked for.
         device: facts about the device.
+        accuracy: of the models, if it is known.
+        verdicts: of a comparison with a baseline, if there was one.
 
     Raises:
         OSError: if it cannot be written.
@@ -95,20 +134,29 @@ def write_html(
         _HEADER,
         [_row(result) for result in aggregates],
     )
-    for result in aggregates:
+    for result in (*aggregates, *profiles):
         if result.status != results.OK:
             page.add_text(problem(result))
-    if any(r.measurement and r.measurement.latencies_us for r in rounds):
+    _add_latency_figures(page, rounds, aggregates)
+    points = _accuracy_points(accuracy, aggregates) if accuracy else []
+    if points:
         page.add_figure(
-            "Share of inferences at or below a latency, all rounds; the axis "
-            "ends 10 % beyond the slowest p99.",
-            _distribution_figure(rounds),
+            f"{accuracy.metric} of the exported file over its latency here.",
+            latency_plots.accuracy(points, accuracy.metric),
         )
-    if any(r.measurement for r in rounds):
-        page.add_figure(
-            "Each round: bar from minimum to p95 (to the maximum where the "
-            "tool reports no p95), dot at the median (else the mean).",
-            _rounds_figure(rounds),
+    for profile in profiles:
+        if profile.profile:
+            page.add_figure(
+                f"Time per kind of operator: {latency_plots.name(profile)}; a "
+                "run of its own, with the profiler's cost.",
+                latency_plots.operators(profile),
+            )
+    if verdicts:
+        page.add_heading("Against the baseline")
+        page.add_table(
+            "Means over the rounds, and the interval of their ratio",
+            _VERDICT_HEADER,
+            list(map(_verdict_row, verdicts)),
         )
     page.add_heading("Device")
     page.add_table("As it describes itself", ["fact", "value"], device.items())
@@ -121,9 +169,60 @@ def write_html(
     page.write(path)
 
 
+def _add_latency_figures(page, rounds, aggregates):
+    if any(r.measurement and r.measurement.latencies_us for r in rounds):
+        page.add_figure(
+            "Share of inferences at or below a latency, all rounds; the axis "
+            "ends 10 % beyond the slowest p99.",
+            latency_plots.distributions(rounds),
+        )
+    if any(r.measurement for r in rounds):
+        page.add_figure(
+            "Each round: bar from minimum to p95 (to the maximum where the "
+            "tool reports no p95), dot at the median (else the mean), a cross "
+            "where something speaks against it.",
+            latency_plots.rounds_apart(rounds),
+        )
+    scaling = latency_plots.scaling(aggregates)
+    if scaling:
+        page.add_figure("Median (else mean) by threads and cores.", scaling)
+
+
+def _accuracy_points(accuracy, aggregates):
+    return [
+        (
+            latency_plots.name(result),
+            latency_plots.middle_us(result) / _US_PER_MS,
+            accuracy.values[result.model_path],
+        )
+        for result in aggregates
+        if result.measurement and result.model_path in accuracy.values
+    ]
+
+
+def _verdict_row(verdict):
+    interval = "-"
+    if verdict.ratio is not None:
+        interval = f"{verdict.low - 1:+.1%} to {verdict.high - 1:+.1%}"
+    return (
+        verdict.name,
+        _ms(verdict.baseline_us),
+        _ms(verdict.current_us),
+        "-" if verdict.ratio is None else f"{verdict.ratio - 1:+.1%}",
+        interval,
+        verdict.verdict,
+    )
+
+
 def _row(result):
     megabytes = f"{result.model_size_bytes / _BYTES_PER_MB:.2f}"
-    head = (result.model, str(result.threads), megabytes)
+    head = (
+        result.model,
+        str(result.threads),
+        result.core_mask or "-",
+        result.delegate,
+        megabytes,
+    )
     measured = result.measurement
     if measured is None:
         return (*head, *["-"] * (len(_HEADER) - len(head)))
@@ -143,73 +242,6 @@ def _row(result):
         _mb(measured.peak_memory_bytes),
         _mb(measured.peak_memory_delta_bytes),
     )
-
-
-def _distribution_figure(rounds):
-    figure = mpl_figure.Figure(figsize=(8, 4))
-    axes = figure.add_subplot()
-    longest = 0.0
-    # Points enough for a smooth line; a fast model has 100,000 samples.
-    shares = np.linspace(0, 1, 401)
-    for name, group in _groups(rounds).items():
-        pool = [
-            latency / _US_PER_MS
-            for result in group
-            for latency in result.measurement.latencies_us or ()
-        ]
-        if pool:
-            axes.plot(np.quantile(pool, shares), shares, label=name)
-            longest = max(longest, np.quantile(pool, 0.99))
-    axes.set_xlim(0, 1.1 * longest)
-    axes.set_xlabel("latency in ms")
-    axes.set_ylabel("share of inferences")
-    axes.set_ylim(0, 1)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    return figure
-
-
-def _rounds_figure(rounds):
-    groups = _groups(rounds)
-    bars = sum(map(len, groups.values()))
-    figure = mpl_figure.Figure(figsize=(8, 1 + 0.3 * bars))
-    axes = figure.add_subplot()
-    labels = []
-    for color, (name, group) in enumerate(groups.items()):
-        for result in group:
-            latency = result.measurement.latency
-            high = latency.max_us if latency.p95_us is None else latency.p95_us
-            middle = latency.median_us
-            if middle is None:
-                middle = latency.mean_us
-            place = len(labels)
-            axes.plot(
-                [latency.min_us / _US_PER_MS, high / _US_PER_MS],
-                [place, place],
-                color=f"C{color % 10}",
-            )
-            axes.plot(middle / _US_PER_MS, place, "o", color=f"C{color % 10}")
-            labels.append(f"{name}, round {result.round + 1}")
-    axes.set_yticks(range(len(labels)), labels, fontsize="small")
-    axes.invert_yaxis()
-    axes.set_xlim(left=0)
-    axes.set_xlabel("latency in ms")
-    axes.grid(alpha=0.3, axis="x")
-    return figure
-
-
-def _groups(rounds):
-    """Returns the measured rounds by model and thread count."""
-    groups = {}
-    for result in rounds:
-        if result.measurement:
-            name = f"{result.model}, {_threads(result.threads)}"
-            groups.setdefault(name, []).append(result)
-    return groups
-
-
-def _threads(count):
-    return f"{count} thread{'s' if count != 1 else ''}"
 
 
 def _ms(microseconds):

@@ -66,6 +66,9 @@ def connect(adb_server, tmp_path):
 
         yield make
         for device in made:
+            # Ends the loop on the device, which outlives a killed run.
+            for lease in device.folder.rglob("lease"):
+                lease.unlink()
             _adb(adb_server, "disconnect", device.serial)
 
 
@@ -96,6 +99,15 @@ def device_binary(tmp_path_factory):
     source = pathlib.Path(__file__).with_name("device_benchmark_model.py")
     path = tmp_path_factory.mktemp("binary") / "benchmark_model"
     path.write_text(f"#!{sys.executable}\n{source.read_text()}")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def quick_tool(tmp_path_factory):
+    """Path of a benchmark_model that prints without measuring."""
+    path = tmp_path_factory.mktemp("quick") / "benchmark_model"
+    shutil.copy(pathlib.Path(__file__).with_name("quick_tool.sh"), path)
+    path.chmod(0o755)
     return str(path)
 
 

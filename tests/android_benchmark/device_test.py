@@ -41,4 +41,5 @@ def test_properties_of_a_device(connect, adb_server):
     assert properties.abi == "arm64-v8a"
     assert (properties.android_version, properties.sdk) == ("13", "33")
     assert properties.fingerprint == "unknown"
+    assert [c.mask for c in properties.clusters] == [0x0F, 0x70, 0x80]
     assert properties.describe()["device"] == fake.serial

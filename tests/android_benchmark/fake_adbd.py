@@ -26,7 +26,14 @@ _VERSION = 0x01000001
 _MAX_PAYLOAD = 256 * 1024
 _AUTH_TOKEN, _AUTH_SIGNATURE = 1, 2
 _STDOUT, _STDERR, _EXIT = 1, 2, 3
-_DEVICE_PATH = re.compile(r"(?<![\w.-])/data/local/tmp(?=/|\b)")
+# The device's own; the rest of /proc, with the processes, is this machine's.
+_DEVICE_PATHS = (
+    "data/local/tmp",
+    "sys/devices/system/cpu",
+    "proc/sys/kernel/random/boot_id",
+)
+# cpu0-3, cpu4-6 and cpu7 of a Pixel 4, in kHz.
+_CLOCKS = (1785600,) * 4 + (2419200,) * 3 + (2841600,)
 _GETPROP = """#!/bin/sh
 cat <<'END'
 [ro.product.model]: [Pixel 4]
@@ -35,6 +42,43 @@ cat <<'END'
 [ro.build.version.release]: [13]
 [ro.build.version.sdk]: [33]
 END
+"""
+_DUMPSYS = """#!/bin/sh
+cat "$DEVICE_ROOT/dumpsys/$1"
+"""
+_BATTERY = """Current Battery Service state:
+  AC powered: false
+  USB powered: true
+  level: {level}
+  temperature: {tenths}
+"""
+# The cache is stale on purpose.
+_THERMAL = """IsStatusOverride: false
+Thermal Status: {status}
+Cached temperatures:
+	Temperature{{mValue=99.0, mType=3, mName=skin, mStatus=0}}
+HAL Ready: true
+Current temperatures from HAL:
+	Temperature{{mValue=51.5, mType=0, mName=CPU0, mStatus=0}}
+	Temperature{{mValue={skin}, mType=3, mName=skin, mStatus=0}}
+Current cooling devices from HAL:
+	CoolingDevice{{mValue=0, mType=2, mName=cpu}}
+"""
+# Keeps the mode, as the system does.
+_CMD = """#!/bin/sh
+if [ "$1 $2" = "power set-fixed-performance-mode-enabled" ]; then
+  echo "$3" > "$DEVICE_ROOT/fixed_performance"
+fi
+"""
+# In words of Android's toybox; cores that exist are not pinned.
+_TASKSET = """#!/bin/sh
+mask=$1
+shift
+if [ $((0x$mask & 0xff)) -eq 0 ]; then
+  echo "taskset: failed to set pid $$'s affinity: Invalid argument" >&2
+  exit 1
+fi
+exec "$@"
 """
 
 
@@ -45,7 +89,10 @@ class FakeDevice:
         port: TCP port it listens on.
         authorized: whether it accepts the computer's key.
         shell_v2: whether it keeps stdout, stderr and exit codes apart.
-        drop_marker: the connection is cut when a command prints this.
+        drop_marker: the connection is cut when a command prints this, and
+            no other is accepted while this is set.
+        push_error: why files cannot be written, if they cannot.
+        delay_secs: before each packet.
         environment: variables of the commands it runs.
         processes: the commands it has started.
     """
@@ -56,16 +103,60 @@ class FakeDevice:
         self.authorized = True
         self.shell_v2 = True
         self.drop_marker = None
-        self.environment = {"PATH": f"{root}/system/bin:/usr/bin:/bin"}
+        self._is_gone = False
+        self.push_error = None
+        self.delay_secs = 0.0
+        self.environment = {
+            "PATH": f"{root}/system/bin:/usr/bin:/bin",
+            "DEVICE_ROOT": str(root),
+        }
         self.processes = []
         self._connections = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         (root / "data/local/tmp").mkdir(parents=True)
         (root / "system/bin").mkdir(parents=True)
-        getprop = root / "system/bin/getprop"
-        getprop.write_text(_GETPROP)
-        getprop.chmod(0o755)
+        for name, text in (
+            ("getprop", _GETPROP),
+            ("dumpsys", _DUMPSYS),
+            ("cmd", _CMD),
+            ("taskset", _TASKSET),
+        ):
+            program = root / "system/bin" / name
+            program.write_text(text)
+            program.chmod(0o755)
+        (root / "dumpsys").mkdir()
+        (root / "dumpsys/power").write_text("  mWakefulness=Awake\n")
+        self.set_state()
+        self.restart("first-boot")
+        for core, khz in enumerate(_CLOCKS):
+            folder = root / f"sys/devices/system/cpu/cpu{core}/cpufreq"
+            folder.mkdir(parents=True)
+            for name in ("scaling_cur", "scaling_max", "cpuinfo_max"):
+                (folder / f"{name}_freq").write_text(f"{khz}\n")
+            (folder / "scaling_governor").write_text("schedutil\n")
+
+    def set_state(self, status=0, skin=31.5, level=80, battery=29.0) -> None:
+        """Sets what dumpsys says: thermal status, degrees C, percent."""
+        (self.root / "dumpsys/thermalservice").write_text(
+            _THERMAL.format(status=status, skin=skin)
+        )
+        (self.root / "dumpsys/battery").write_text(
+            _BATTERY.format(level=level, tenths=round(battery * 10))
+        )
+
+    def restart(self, boot_id: str) -> None:
+        """Makes the device one that has booted since."""
+        file = self.root / "proc/sys/kernel/random/boot_id"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{boot_id}\n")
+        (self.root / "fixed_performance").unlink(missing_ok=True)
+
+    @property
+    def fixed_performance(self) -> str | None:
+        """What the mode was set to last: "true", "false", None if never."""
+        file = self.root / "fixed_performance"
+        return file.read_text().strip() if file.exists() else None
 
     @property
     def serial(self) -> str:
@@ -90,10 +181,14 @@ class FakeDevice:
 
     def map_paths(self, text: str) -> str:
         """Returns text with the device's paths replaced by this machine's."""
-        return _DEVICE_PATH.sub(lambda m: f"{self.root}{m[0]}", text)
+        for path in _DEVICE_PATHS:
+            pattern = rf"(?<![\w.-])/{path}(?=/|\b)"
+            text = re.sub(pattern, lambda m: f"{self.root}{m[0]}", text)
+        return text
 
     def drop(self) -> None:
         """Cuts the connection; commands go on, as on a real device."""
+        self._is_gone = True
         for connection in list(self._connections):
             connection.writer.transport.abort()
 
@@ -119,6 +214,10 @@ class FakeDevice:
             await process.wait()
 
     async def _accept(self, reader, writer):
+        # adb comes back by itself, sometimes within the second.
+        if self._is_gone and self.drop_marker:
+            writer.close()
+            return
         connection = _Connection(self, reader, writer)
         self._connections.add(connection)
         try:
@@ -161,6 +260,8 @@ class _Connection:
                 await self._greet()
 
     async def send(self, command, first, second, payload=b""):
+        if self.device.delay_secs:
+            await asyncio.sleep(self.device.delay_secs)
         header = struct.pack(
             "<6I",
             command,
@@ -333,6 +434,8 @@ async def _receive_file(stream, path, mode):
         content += await stream.read(length)
     target = pathlib.Path(stream.device.map_paths(path))
     try:
+        if stream.device.push_error:
+            raise OSError(0, stream.device.push_error)
         target.write_bytes(content)
         target.chmod(int(mode) & 0o777 | 0o600)
     except OSError as error:

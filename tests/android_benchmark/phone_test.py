@@ -1,22 +1,20 @@
-"""Device mode from the flags to the report: real adb, fake device."""
+"""Device mode from the configuration to the report: real adb, fake device."""
 
 import dataclasses
 import json
-import os
 import pathlib
 import time
 
 import pytest
 
-from android_benchmark import adb
 from android_benchmark import benchmark
 from android_benchmark import benchmark_config
-from android_benchmark import model_file
 from android_benchmark import phone
 
 
 @pytest.fixture
-def config(models, device_binary, adb_server):
+def real_config(models, device_binary, adb_server):
+    """Of a tool that measures."""
     return benchmark_config.BenchmarkConfig(
         models=models,
         device="adb",
@@ -31,28 +29,37 @@ def config(models, device_binary, adb_server):
     )
 
 
+@pytest.fixture
+def config(real_config, quick_tool):
+    """Of a tool that answers at once: one model, one round."""
+    return dataclasses.replace(
+        real_config,
+        models=real_config.models[:1],
+        rounds=1,
+        benchmark_model=quick_tool,
+        reconnect_secs=0.0,
+    )
+
+
 def _ours(device):
     return device.folder / "mobilebert_benchmark"
 
 
-def _one_model(config):
-    return dataclasses.replace(config, models=config.models[:1], rounds=1)
+def _run(config, lines=None):
+    progress = lines.append if lines is not None else lambda line: None
+    (aggregate,) = benchmark.run(config, progress).aggregates
+    return aggregate
 
 
-def _error(config):
-    (aggregate,) = benchmark.run(_one_model(config)).aggregates
-    assert aggregate.status == "failed"
-    assert aggregate.measurement is None
-    return aggregate.error
-
-
-def test_measures_on_the_device_and_reports(connect, config, tmp_path):
+def test_measures_on_the_device_and_reports(connect, real_config, tmp_path):
     device = connect()
     output = tmp_path / "out"
     lines = []
 
     finished = benchmark.run(
-        dataclasses.replace(config, output=str(output), threads=(1, 2)),
+        dataclasses.replace(
+            real_config, output=str(output), core_mask=("f0", "80")
+        ),
         progress=lines.append,
     )
 
@@ -62,6 +69,7 @@ def test_measures_on_the_device_and_reports(connect, config, tmp_path):
     assert finished.device["soc"] == "msmnile"
     small, large = finished.aggregates[:2]
     assert small.device == device.serial
+    assert small.core_mask == "f0"
     assert small.measurement.latency.count >= 40
     assert large.measurement.latency.min_us > small.measurement.latency.min_us
     assert small.measurement.peak_memory_delta_bytes == 2.5 * (1 << 20)
@@ -72,68 +80,157 @@ def test_measures_on_the_device_and_reports(connect, config, tmp_path):
         for line in (output / "results.jsonl").read_text().splitlines()
     ]
     assert [line["record"] for line in written].count("aggregate") == 4
+    assert written[0]["state_before"]["temperatures"][1]["celsius"] == 31.5
     assert "<svg" in (output / "report.html").read_text()
-    assert [line.split()[0] for line in lines[:3]] == ["pushing"] * 3
+    assert [line.split()[0] for line in lines if "pushing" in line] == (
+        ["pushing"] * 3
+    )
     assert "[8/8]" in lines[-1]
 
 
-def test_files_are_pushed_once_and_left_whole(connect, config):
+def test_only_whole_pushed_files_stay_and_are_pushed_once(connect, config):
     device = connect()
-    benchmark.run(config)
+    _run(config)
     before = {p.name: p.stat().st_mtime_ns for p in _ours(device).iterdir()}
-    assert len(before) == 3
+    assert sorted(name[64:] for name in before) == [
+        ".tflite",
+        "_benchmark_model",
+    ]
     damaged = next(p for p in _ours(device).iterdir() if p.suffix == ".tflite")
     damaged.write_bytes(b"cut short")
     before.pop(damaged.name)
 
-    finished = benchmark.run(config)
+    assert _run(config).status == "ok"
 
-    assert not finished.failures
     after = {p.name: p.stat().st_mtime_ns for p in _ours(device).iterdir()}
+    assert damaged.read_bytes() != b"cut short"
     after.pop(damaged.name)
     assert after == before
 
 
-def test_pins_to_the_core_mask(connect, config):
-    connect()
-    core = min(os.sched_getaffinity(0))
-    pinned = dataclasses.replace(
-        _one_model(config),
-        core_mask="first",
-        core_masks={"first": f"{1 << core:x}"},
-    )
-    (result,) = benchmark.run(pinned).aggregates
-    assert result.status == "ok" and result.core_mask == f"{1 << core:x}"
-
-    absent = dataclasses.replace(_one_model(config), core_mask="8" + "0" * 15)
-    try:
-        error = _error(absent)
-    except ValueError as refused:  # This machine's cpufreq lists its cores.
-        error = str(refused)
-    assert "core_mask" in error or "affinity" in error
+def test_clean_leaves_nothing(connect, config):
+    device = connect()
+    elsewhere = device.folder / "someone_else"
+    elsewhere.write_text("stays")
+    assert _run(dataclasses.replace(config, clean=True)).status == "ok"
+    assert [p.name for p in device.folder.iterdir()] == ["someone_else"]
 
 
 def test_old_shell_protocol_still_gives_exit_codes(connect, config):
     device = connect(shell_v2=False)
-    assert not benchmark.run(_one_model(config)).failures
+    assert _run(config).status == "ok"
     device.environment["FAULT"] = "exit"
-    assert "status 1: Failed to load model" in _error(config)
+    assert "status 1: Failed to load model" in _run(config).error
 
 
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
         ("exit", "status 1: Failed to load model"),
+        ("not_executable", "status 126 (is --benchmark_model built for"),
+        ("killed", "killed, as by Android for lack of memory"),
         ("unknown_flag", "ignored them: --use_xnnpack=true"),
+        ("fallback", "will not be executed by the delegate"),
+        ("silent", "the CPU may have run the model instead"),
+        ("threads", "did not confirm --num_threads=1: got `Num threads: [2]`"),
         ("truncated", "incomplete"),
-        ("threads", r"did not confirm --num_threads=1: got `Num threads:` [2]"),
-        ("delegate", "will not be executed by the delegate"),
+        ("no_final_line", "incomplete"),
+        ("few_runs", "19 of num_runs=20 inferences were made: raise"),
+        ("cpuinfo", "could not identify the CPU and used slow kernels"),
     ],
 )
 def test_a_fault_is_an_error_and_no_number(connect, config, fault, message):
     device = connect()
     device.environment["FAULT"] = fault
-    assert message in _error(config)
+    aggregate = _run(config)
+    assert aggregate.status == "failed" and aggregate.measurement is None
+    assert message in aggregate.error
+
+
+def test_a_warning_marks_the_result(connect, config):
+    device = connect()
+    device.environment["FAULT"] = "warning"
+    aggregate = _run(config)
+    assert aggregate.status == "marked"
+    assert aggregate.notes == ("warning: Slow storage",)
+
+
+def test_a_core_mask_that_does_not_exist_costs_only_its_runs(connect, config):
+    connect()
+    config = dataclasses.replace(config, core_mask=("100", "f0"))
+    absent, present = benchmark.run(config).aggregates
+    assert absent.status == "failed" and present.status == "ok"
+    assert "core_mask=100: the device has the cores ff" in absent.error
+
+
+def test_delegates_are_proved_or_refused(connect, config, tmp_path):
+    connect()
+    library = tmp_path / "my delegate.so"
+    library.write_bytes(b"\x7fELF")
+    xnnpack, nnapi, gpu, external = benchmark.run(
+        dataclasses.replace(
+            config,
+            delegates=("xnnpack", "nnapi", "gpu", f"external:{library}"),
+        )
+    ).aggregates
+    assert xnnpack.status == "ok" and xnnpack.notes == ()
+    assert nnapi.status == "marked" and "deprecated" in nnapi.notes[0]
+    assert gpu.status == "failed" and "has no --use_gpu" in gpu.error
+    assert external.delegate == "external:my delegate.so"
+    assert external.status == "ok"
+
+
+def test_what_an_accelerator_leaves_to_the_cpu_is_marked(connect, config):
+    device = connect()
+    device.environment["FAULT"] = "partial"
+    aggregate = _run(dataclasses.replace(config, delegates=("nnapi",)))
+    assert any("the rest ran on the CPU" in n for n in aggregate.notes)
+
+
+def test_profile_is_apart_from_the_latency(connect, config):
+    connect()
+    lines = []
+    finished = benchmark.run(
+        dataclasses.replace(config, profile_ops=True), lines.append
+    )
+    (result,) = finished.profiles
+    assert lines[-1] == (
+        "operators of small.tflite, 1 thread: FULLY_CONNECTED 1.500 ms, "
+        "SOFTMAX 0.500 ms"
+    )
+    assert result.measurement is None
+    assert result.profile.by_kind() == {"FULLY_CONNECTED": 1.5, "SOFTMAX": 0.5}
+    assert finished.aggregates[0].rounds_measured == 1
+
+
+def test_single_stream_says_what_the_tool_cannot_give(connect, config):
+    connect()
+    aggregate = _run(
+        dataclasses.replace(config, scenario="single_stream", rounds=2)
+    )
+    assert aggregate.measurement.latency.count == 2 * 1024
+    assert aggregate.status == "marked"
+    assert "p95 is an upper bound" in aggregate.notes[0]
+
+
+def test_a_slow_device_is_only_slow(connect, config):
+    connect(delay_secs=0.03)
+    assert _run(config).status == "ok"
+
+
+def test_what_a_device_says_of_itself_is_data(connect, config, tmp_path):
+    device = connect()
+    name = "\"><script>'; $(touch hacked) `touch hacked`"
+    program = device.root / "system/bin/getprop"
+    program.write_text(
+        f"#!/bin/sh\ncat <<'E'\n[ro.product.model]: [{name}]\nE\n"
+    )
+    output = tmp_path / "out"
+    aggregate = _run(dataclasses.replace(config, output=str(output)))
+    assert aggregate.status == "ok" and aggregate.device_model == name
+    page = (output / "report.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert not list(device.root.rglob("hacked"))
 
 
 def test_a_failing_model_does_not_lose_the_others(connect, config, tmp_path):
@@ -143,8 +240,7 @@ def test_a_failing_model_does_not_lose_the_others(connect, config, tmp_path):
     finished = benchmark.run(
         dataclasses.replace(config, models=(str(bad), *config.models))
     )
-    statuses = [result.status for result in finished.aggregates]
-    assert statuses == ["failed", "ok", "ok"]
+    assert [r.status for r in finished.aggregates] == ["failed", "ok"]
 
 
 def test_model_names_are_never_shell_syntax(connect, config, tmp_path):
@@ -152,31 +248,8 @@ def test_model_names_are_never_shell_syntax(connect, config, tmp_path):
     name = "it's $(touch hacked) `touch hacked`; touch hacked \n ü.tflite"
     path = tmp_path / name
     path.write_bytes(pathlib.Path(config.models[0]).read_bytes())
-    finished = benchmark.run(
-        dataclasses.replace(_one_model(config), models=(str(path),))
-    )
-    assert not finished.failures
+    assert _run(dataclasses.replace(config, models=(str(path),))).status == "ok"
     assert not list(device.root.rglob("hacked"))
-
-
-def test_disconnect_is_an_error_and_leaves_nothing_running(
-    connect, reconnect, config
-):
-    device = connect(drop_marker=b"STARTING!")
-    device.environment["FAULT"] = "hang"
-
-    error = _error(config)
-
-    assert "went away" in error and "incomplete" in error
-    pid = int((_ours(device) / "run.pid").read_text())
-    assert pathlib.Path(f"/proc/{pid}").exists()
-
-    device.drop_marker = None
-    del device.environment["FAULT"]
-    reconnect(device)
-    assert not benchmark.run(_one_model(config)).failures
-    _wait_for_end(pid)
-    assert not (_ours(device) / "run.pid").exists()
 
 
 def test_a_hanging_tool_is_ended(connect, config, monkeypatch):
@@ -184,27 +257,39 @@ def test_a_hanging_tool_is_ended(connect, config, monkeypatch):
     device.environment["FAULT"] = "hang"
     monkeypatch.setattr(phone, "_GRACE_SECS", 1)
     short = dataclasses.replace(config, max_secs=0.1)
-    assert "did not end within 1 s" in _error(short)
-    assert not (_ours(device) / "run.pid").exists()
+    assert "did not end within 1 s" in _run(short).error
+    _wait_until(lambda: not _tools(device))
 
 
-def test_a_file_that_cannot_be_written_is_named(connect, config):
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("No space left on device", "free some of /data"),
+        ("Permission denied", "belong to another user"),
+    ],
+)
+def test_a_model_that_cannot_be_written_fails_alone(
+    connect, config, reason, advice
+):
     device = connect()
-    # A folder in the file's place: like a full disk, it fails on writing.
-    name = f"{model_file.sha256_of(config.benchmark_model)}_benchmark_model"
-    (_ours(device) / f"{name}.partial" / "occupied").mkdir(parents=True)
-    with pytest.raises(adb.AdbError, match="could not push|arrived damaged"):
-        benchmark.run(config)
+    _run(config)
+    (model,) = _ours(device).glob("*.tflite")
+    model.unlink()
+    device.push_error = reason
+    aggregate = _run(config)
+    assert aggregate.status == "failed"
+    assert reason in aggregate.error and advice in aggregate.error
+    assert not list(_ours(device).glob("*.partial"))
 
 
 def test_benchmark_model_is_required(connect, config):
     connect()
     with pytest.raises(ValueError, match="--benchmark_model is required.*Baz"):
-        benchmark.run(dataclasses.replace(config, benchmark_model=None))
+        _run(dataclasses.replace(config, benchmark_model=None))
 
 
 def test_auto_takes_the_only_device_else_the_host(connect, config):
-    auto = dataclasses.replace(_one_model(config), device="auto")
+    auto = dataclasses.replace(config, device="auto")
     lines = []
     assert benchmark.run(auto, lines.append).rounds[0].device == "host"
     assert "device auto: host (0 usable" in lines[0]
@@ -219,14 +304,52 @@ def test_auto_takes_the_only_device_else_the_host(connect, config):
     assert "device auto: host (--benchmark_model, which" in lines[0]
 
 
-def _wait_for_end(pid):
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            with open(f"/proc/{pid}/stat", encoding="ascii") as stream:
-                if stream.read().rsplit(")", 1)[1].split()[0] == "Z":
-                    return
-        except FileNotFoundError:
-            return
+def test_a_run_costs_three_round_trips(connect, config):
+    device = connect()
+    commands = []
+    for rounds in (1, 6):
+        before = len(device.processes)
+        _run(dataclasses.replace(config, rounds=rounds))
+        commands.append(len(device.processes) - before)
+    # The second time nothing is pushed, which took more commands.
+    _run(dataclasses.replace(config, rounds=1))
+    again = len(device.processes) - before - commands[1]
+    # State, run, state.
+    assert commands[1] - again == 5 * 3
+
+
+@pytest.mark.slow
+def test_the_harness_adds_less_than_a_second_per_run(connect, config):
+    device = connect()
+    _run(config)
+    # A phone's round trip over USB is shorter than this.
+    device.delay_secs = 0.002
+    begin = time.monotonic()
+    finished = benchmark.run(dataclasses.replace(config, rounds=11))
+    many = time.monotonic() - begin
+    begin = time.monotonic()
+    _run(config)
+    assert not finished.failures
+    # The tool of this test takes next to no time itself.
+    assert (many - (time.monotonic() - begin)) / 10 < 1.0
+
+
+def _tools(device):
+    """Returns the processes of this device's tool that still run."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(device.folder).encode() in line and b"--graph" in line:
+                found.append(int(entry.name))
+    return found
+
+
+def _wait_until(condition, secs=120):
+    deadline = time.monotonic() + secs
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
-    raise AssertionError(f"process {pid} still runs")

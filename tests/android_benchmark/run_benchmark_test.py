@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-_BINARY = (
+BINARY = (
     pathlib.Path(__file__).parents[2] / "android_benchmark/run_benchmark.py"
 )
 
 
 def _run(*flags, cwd=None):
     return subprocess.run(
-        [sys.executable, str(_BINARY), *flags],
+        [sys.executable, str(BINARY), *flags],
         capture_output=True,
         text=True,
         timeout=60,
