@@ -38,8 +38,9 @@ setuptools.setup(
         # asks for it below Python 3.9 only.
         "tensorflow-datasets>=4.9",
         "importlib-resources>=5",
-        # Metrics of record (Matthews, F1, accuracy).
+        # Metrics of record (Matthews, F1, accuracy; correlations), Student's t.
         "scikit-learn>=1.3",
+        "scipy>=1.10",
         # Hugging Face's file format, in and out.
         "safetensors>=0.5",
         # tensorflow-hub, a dependency of the Garden, imports pkg_resources,

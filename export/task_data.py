@@ -123,7 +123,7 @@ class TaskData:
         self._kind = _make_kind(model_dir, info, given, params_override)
         self._kind.for_model(info)
         self._kind.config = self._kind.config.replace(max_seq_length=length)
-        self._kind.check(do_eval=True)
+        self._kind.check()
         self._cache_dir = cache_dir
 
     def evaluation_sets(self) -> list[evaluation_set.EvaluationSet]:
@@ -183,10 +183,13 @@ def _make_kind(model_dir, info, given, params_override) -> kinds.Kind:
     params = experiment_builder.with_recorded_task(defaults(), model_dir)
     # It may be relative, or of caches; model_info.json has the folder.
     forgotten = ["task.data_dir"]
-    if info.head == model_directory.SEQUENCE_CLASSIFICATION and any(
-        name in given for name in _SOURCES
-    ):
-        forgotten += _SOURCES.values()
+    if info.head == model_directory.SEQUENCE_CLASSIFICATION:
+        # A GLUE task or files, whichever is given; the other training file
+        # still calibrates.
+        if "task_name" in given:
+            forgotten += [_SOURCES["train_file"], _SOURCES["dev_file"]]
+        elif "train_file" in given or "dev_file" in given:
+            forgotten.append(_SOURCES["task_name"])
     params = experiment_flags.with_fields_of(params, defaults(), forgotten)
     return make(
         experiment_builder.build(

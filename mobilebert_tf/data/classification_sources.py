@@ -127,6 +127,8 @@ class TableSource:
     def _read_file(self, split):
         flag = f"{split}_file"
         path = files.require_file(getattr(self._table, flag), flag)
+        if split != glue.TEST and not self._table.label_column:
+            raise ValueError(f"{path}: --label_column is required: got nothing")
         columns = tables.Columns(
             self._table.text_column,
             self._table.text_b_column,

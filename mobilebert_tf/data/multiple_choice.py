@@ -18,6 +18,9 @@ import numpy as np
 from mobilebert_tf import tokenization
 from mobilebert_tf.data import glue
 
+# As of data/tables.py: the default limit is 2^17 characters.
+csv.field_size_limit(2**30)
+
 _CONTEXT = "sent1"
 _BEGINNING = "sent2"
 _CHOICE = "ending"

@@ -17,6 +17,9 @@ from mobilebert_tf.data import tsv
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")
 
+# Texts of 100,000 characters and more are texts; the default limit is 2^17.
+csv.field_size_limit(2**30)
+
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
@@ -74,11 +77,9 @@ def read_examples(path: str, columns: Columns) -> list[glue.Example]:
             guid=f"{path}:{line}", **dict(zip(names, values, strict=True))
         )
         glue.check_texts(example, names, example.guid)
-        if example.label is not None and not example.label.strip():
-            raise ValueError(
-                f"{example.guid}: got an empty label in column "
-                f"{columns.label!r}"
-            )
+        if example.label is not None:
+            label = _checked_label(example.label, columns, example.guid)
+            example = dataclasses.replace(example, label=label)
         examples.append(example)
     return examples
 
@@ -98,6 +99,22 @@ def infer_labels(
             "least two"
         )
     return labels
+
+
+def _checked_label(label, columns, place):
+    """Returns a label without the spaces around it."""
+    label = label.strip()
+    if not label:
+        raise ValueError(
+            f"{place}: got an empty label in column {columns.label!r}"
+        )
+    # Files of labels and predictions have a label on a line, between tabs.
+    if len(label.splitlines()) > 1 or "\t" in label:
+        raise ValueError(
+            f"{place}: got {label!r} in column {columns.label!r}, expected a "
+            "label without tabs and line ends"
+        )
+    return label
 
 
 def _csv_rows(path):
@@ -124,7 +141,7 @@ def _json_rows(path, columns):
         place = f"{path}:{number}"
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{place}: not JSON: {error}") from error
         if not isinstance(record, dict):
             raise ValueError(

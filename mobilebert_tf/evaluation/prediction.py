@@ -26,6 +26,9 @@ def predict(
         rows: N rows of its inputs; targets are passed over.
         output_names: which of its outputs.
         batch_size: int.
+
+    Raises:
+        ValueError: if an output is not finite.
     """
 
     form = model_forms.KerasModel(model)
@@ -34,10 +37,14 @@ def predict(
         batch = rows.inputs(slice(start, start + batch_size))
         inputs = {name: batch[name] for name in rows_lib.INPUT_NAMES}
         parts.append(form.run(inputs, output_names))
-    return {
+    outputs = {
         name: np.concatenate([part[name] for part in parts])
         for name in output_names
     }
+    for name, values in outputs.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{form.name}: {name}: got NaN or infinity")
+    return outputs
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

@@ -46,6 +46,17 @@ _UNSUPPORTED = (
     "task.validation_data.is_training",
 )
 
+# Files, globs or folders of data, several between commas.
+_PATHS = (
+    "task.data_dir",
+    "task.distillation.teacher_dir",
+    "task.table.train_file",
+    "task.table.dev_file",
+    "task.table.test_file",
+    "task.train_data.input_path",
+    "task.validation_data.input_path",
+)
+
 # What may differ when a run is continued: where files lie, evaluation, and
 # how a batch is worked through.
 _MAY_CHANGE = (
@@ -177,6 +188,11 @@ def with_recorded_task(
     return params
 
 
+def _whole_path(path):
+    path = path.strip()
+    return path if "://" in path else os.path.abspath(path)
+
+
 def _flat(values, prefix=""):
     """Returns {dotted key: value} of nested dicts."""
     flat = {}
@@ -210,6 +226,18 @@ def _plain(params):
 def write_params(
     params: config_definitions.ExperimentConfig, model_dir: str
 ) -> None:
-    """Writes the merged experiment to model_dir/params.yaml."""
-    text = yaml.safe_dump(_plain(params), sort_keys=False)
+    """Writes the merged experiment to model_dir/params.yaml.
+
+    Files and folders to read are recorded with their whole paths: a record is
+    used from other folders too.
+    """
+    values = _plain(params)
+    for key in _PATHS:
+        *parents, name = key.split(".")
+        part = values
+        for parent in parents:
+            part = part.get(parent, {})
+        if part.get(name):
+            part[name] = ",".join(map(_whole_path, part[name].split(",")))
+    text = yaml.safe_dump(values, sort_keys=False)
     files.write_text(os.path.join(model_dir, PARAMS_FILE), text)

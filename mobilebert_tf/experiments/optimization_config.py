@@ -74,7 +74,7 @@ def complete(
         elif warmup.warmup_steps >= num_steps:
             raise ValueError(
                 f"warm-up of {warmup.warmup_steps} steps never ends within a "
-                f"stage of {num_steps} steps; set --num_warmup_steps or "
+                f"stage of {num_steps} steps; set fewer in "
                 "warmup.linear.warmup_steps"
             )
     return config

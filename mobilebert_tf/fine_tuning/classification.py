@@ -78,8 +78,8 @@ class Classification(kinds.Kind):
         # Of the trained model in use, GLUE's name.
         self._trained_on = None
 
-    def check(self, do_eval: bool) -> None:
-        super().check(do_eval)
+    def check(self) -> None:
+        super().check()
         if sources.has_files(self.config.table) and self.config.task_name:
             raise ValueError(
                 f"expected a GLUE task or own files, got --task_name="

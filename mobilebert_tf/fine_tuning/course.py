@@ -50,7 +50,7 @@ def run(
         ValueError: for wrong input, in one line.
     """
     check_actions(do_train, do_eval, bool(predict_split))
-    kind.check(do_eval)
+    kind.check()
     strategy = runtime.set_up(kind.params.runtime)
     if do_train and predict_split:
         # A missing file should not show after hours of training.
@@ -97,6 +97,11 @@ def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
             `model_dir` holds another model or run.
     """
     config, params = kind.config, kind.params
+    if config.early_stopping_patience and not evaluate:
+        raise ValueError(
+            "task.early_stopping_patience: got "
+            f"{config.early_stopping_patience}, expected 0 without --do_eval"
+        )
     search_folder.check_holds_none(model_dir)
     labels = kind.training_labels()
     metric = selection_metric(kind)
@@ -129,9 +134,9 @@ def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
 
     def write_model(folder):
         model_directory.write(folder, begin.network, info, begin.vocab_file)
+        experiment_builder.write_params(params, folder)
 
     write_model(output_dir)
-    experiment_builder.write_params(params, output_dir)
     record = model_selection.EvaluationRecord(
         output_dir, labels, metric, write_model if config.keep_best else None
     )
@@ -247,4 +252,9 @@ def _fill_in_steps(kind):
         )
     if not trainer.train_steps:
         trainer.train_steps = int(count / batch_size * config.num_train_epochs)
+    if trainer.train_steps < 1:
+        raise ValueError(
+            f"{config.num_train_epochs} epochs of {count} examples are less "
+            f"than a batch of {batch_size}, expected at least one step"
+        )
     return trainer.train_steps

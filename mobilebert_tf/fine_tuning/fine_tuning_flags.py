@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from absl import flags
 from official.core import config_definitions
 
+from mobilebert_tf import model_directory
 from mobilebert_tf.experiments import experiment_builder
 from mobilebert_tf.experiments import experiment_flags
 from mobilebert_tf.fine_tuning import form_evaluation
@@ -178,6 +179,8 @@ def act(
         flag_values[name].value for name in ("do_train", "do_eval")
     )
     if flag_values["search"].value:
+        if do_train:
+            raise ValueError("--search and --do_train: expected one of them")
         metrics = search.run_kind(kind, params, model_dir, predict_split)
         # It has evaluated all that it trained.
         if not predict_split:
@@ -220,6 +223,8 @@ def build(
         and starting_models.is_model(model_dir)
     ):
         starting_models.check_head(model_dir, head)
+        if head != model_directory.QUESTION_ANSWERING:
+            _check_length(model_dir, flag_values["max_seq_length"].value)
         if any(flag_values[name].value is not None for name in sources):
             forgotten = [*forgotten, *sources]
         recorded = experiment_builder.with_recorded_task(defaults, model_dir)
@@ -227,3 +232,13 @@ def build(
             recorded, defaults, [table[name].key for name in forgotten]
         )
     return experiment_flags.build_experiment(defaults, table, flag_values)
+
+
+def _check_length(model_dir, given):
+    """Raises ValueError for another length than that of the training."""
+    length = model_directory.read_info(model_dir).max_seq_length
+    if given not in (None, length):
+        raise ValueError(
+            f"--max_seq_length={given}: the model in {model_dir} has "
+            f"{length}, expected that or no such flag"
+        )

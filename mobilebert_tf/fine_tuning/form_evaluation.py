@@ -20,6 +20,7 @@ from absl import logging
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf import text_table
+from mobilebert_tf import wordpiece
 from mobilebert_tf.evaluation import error_report
 from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import model_form
@@ -52,9 +53,11 @@ def run(
     Raises:
         ValueError: for a model or input that cannot be used, in one line.
     """
-    kind.check(do_eval=True)
+    kind.check()
     files.require_writable_directory(model_dir, "model_dir")
     info, vocab_file = _description(kind, paths, model_dir)
+    for path in paths:
+        _check_same_use(path, info, vocab_file)
     models = {path: _load(path, kind.head) for path in paths}
     kind.for_model(info)
     kind.config = kind.config.replace(
@@ -91,8 +94,8 @@ def default_folder(paths: Sequence[str]) -> str:
     Args:
         paths: of `run`.
     """
-    first = paths[0]
-    return first if starting_models.is_model(first) else _folder_of(first)
+    models = filter(starting_models.is_model, paths)
+    return next(models, None) or _folder_of(paths[0])
 
 
 def _description(kind, paths, model_dir):
@@ -114,7 +117,7 @@ def _description(kind, paths, model_dir):
     labels = ()
     if kind.head in model_directory.LABELLED_HEADS:
         with open(_beside(folder, LABELS_FILE), encoding="utf-8") as stream:
-            labels = tuple(stream.read().splitlines())
+            labels = tuple(stream.read().rstrip("\n").split("\n"))
     info = model_directory.ModelInfo(
         head=kind.head,
         max_seq_length=config.max_seq_length,
@@ -122,6 +125,30 @@ def _description(kind, paths, model_dir):
         labels=labels,
     )
     return info, vocab_file
+
+
+def _check_same_use(path, info, vocab_file):
+    """Raises ValueError for a model's folder with other labels or tokens.
+
+    The rows of all models are made for `info`.
+    """
+    if not starting_models.is_model(path):
+        return
+    own = model_directory.read_info(path)
+    for name in ("labels", "lower_case"):
+        got, expected = getattr(own, name), getattr(info, name)
+        if got != expected:
+            raise ValueError(
+                f"--evaluate={path}: {name} is {got}, expected {expected} as "
+                "of the model that the rows are made for"
+            )
+    own_file = os.path.join(path, model_directory.VOCAB_FILE)
+    contents = map(files.read_bytes, (own_file, vocab_file))
+    if not wordpiece.same_vocabulary(*contents):
+        raise ValueError(
+            f"--evaluate={path}: {own_file} differs from {vocab_file}, which "
+            "the rows are made with"
+        )
 
 
 def _beside(folder, name):

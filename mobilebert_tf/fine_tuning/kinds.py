@@ -1,6 +1,7 @@
 """What is special to a kind of fine-tuning task."""
 
 import abc
+import math
 import os
 from collections.abc import Sequence
 
@@ -42,12 +43,8 @@ class Kind(abc.ABC):
         self.params = params
         self.config = params.task
 
-    def check(self, do_eval: bool) -> None:
-        """Raises ValueError for fields that mean nothing.
-
-        Args:
-            do_eval: bool. Whether there are evaluations.
-        """
+    def check(self) -> None:
+        """Raises ValueError for fields that mean nothing."""
         config = self.config
         for name in ("train_data", "validation_data"):
             size = getattr(config, name).global_batch_size
@@ -56,11 +53,20 @@ class Kind(abc.ABC):
                     f"task.{name}.global_batch_size: expected at least 1, got "
                     f"{size}"
                 )
-        patience = config.early_stopping_patience
-        if patience < 0 or (patience and not do_eval):
+        if config.early_stopping_patience < 0:
             raise ValueError(
-                f"task.early_stopping_patience: got {patience}, expected 0, "
-                "or more with --do_eval"
+                "task.early_stopping_patience: got "
+                f"{config.early_stopping_patience}, expected 0 or more"
+            )
+        if not 0 < config.num_train_epochs < math.inf:
+            raise ValueError(
+                f"task.num_train_epochs: got {config.num_train_epochs}, "
+                "expected a number above 0"
+            )
+        if not 0 <= config.warmup_proportion < 1:
+            raise ValueError(
+                f"task.warmup_proportion: got {config.warmup_proportion}, "
+                "expected at least 0 and less than 1"
             )
         validation_steps = self.params.trainer.validation_steps
         if validation_steps != -1:

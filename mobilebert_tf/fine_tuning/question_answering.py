@@ -71,7 +71,10 @@ def run(
     """
     course.check_actions(do_train, do_eval, do_predict)
     kind = QuestionAnswering(params)
-    kind.check(do_eval)
+    kind.check()
+    if do_train and do_predict and not do_eval:
+        # Else it would show after hours of training.
+        kind.check_threshold_is_given()
     strategy = runtime.set_up(params.runtime)
     if do_eval or do_predict:
         # A mistake in it should not show after hours of training.
@@ -107,8 +110,8 @@ class QuestionAnswering(kinds.Kind):
         self._train_examples = None
         self._evaluated_examples = None
 
-    def check(self, do_eval: bool) -> None:
-        super().check(do_eval)
+    def check(self) -> None:
+        super().check()
         config = self.config
         tuned = config.decoding.tuned_null_threshold
         if tuned and (
@@ -224,6 +227,15 @@ class QuestionAnswering(kinds.Kind):
 
     def for_model(self, info: model_directory.ModelInfo) -> None:
         """Leaves the lengths as they are: windows may have any."""
+
+    def check_threshold_is_given(self) -> None:
+        """Raises ValueError if the threshold is to come from evaluations."""
+        tuned = self.config.decoding.tuned_null_threshold
+        if tuned:
+            raise ValueError(
+                f"--tuned_null_threshold={tuned}: expected --do_eval with "
+                "--do_train, for an evaluation to be kept with the model"
+            )
 
     def null_threshold(self, folder: str) -> float:
         """Returns the threshold given, or that of the evaluation in `folder`.

@@ -50,7 +50,7 @@ def run_kind(
         ValueError: see `run`; also for wrong fields, before the first trial.
     """
     kind = make_kind(params.replace())
-    kind.check(do_eval=True)
+    kind.check()
     kind.training_labels()
     if predict_split:
         kind.check_split(predict_split)

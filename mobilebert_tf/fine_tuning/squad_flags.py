@@ -53,6 +53,9 @@ TABLE = {
     ),
 }
 
+# One of them given, the other recorded: the given one counts.
+_THRESHOLDS = ("null_score_diff_threshold", "tuned_null_threshold")
+
 _WITHOUT_EFFECT = {
     "verbose_logging": (bool, "warnings on the data are always logged"),
 }
@@ -109,5 +112,6 @@ def build(
         question_answering_config.question_answering(),
         model_directory.QUESTION_ANSWERING,
         TABLE,
+        sources=_THRESHOLDS,
         flag_values=flag_values,
     )

@@ -219,6 +219,8 @@ def _pretrained(path, given, head):
 def _read(path, given: model_config.ModelConfig, head):
     """Returns the Keras model, the checkpoint and the vocabulary's file."""
     options = {"head": head}
+    if is_model(path):
+        path = model_selection.best_or_newest(path)
     try:
         source_format = conversion.find_format(path)
         if source_format not in _DESCRIBED_FORMATS:

@@ -79,8 +79,8 @@ class Tagging(kinds.Kind):
         self._train_sentences = None
         self._num_windows = None
 
-    def check(self, do_eval: bool) -> None:
-        super().check(do_eval)
+    def check(self) -> None:
+        super().check()
         tag_schemes.check_scheme(self.config.scheme)
         tag_schemes.check_labels(self.config.labels, self.config.scheme)
 

@@ -231,7 +231,7 @@ def check_frozen_blocks(
 ) -> None:
     """Raises ValueError if more blocks are to be frozen than there are."""
     count = params.num_frozen_blocks
-    if count is not None and not 0 <= count <= network.num_hidden_layers:
+    if count is not None and count not in range(network.num_hidden_layers + 1):
         raise ValueError(
             f"task.num_frozen_blocks: expected 0 to "
             f"{network.num_hidden_layers}, got {count}"

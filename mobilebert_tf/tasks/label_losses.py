@@ -86,7 +86,7 @@ def check(config: fine_tuning_config.LossConfig, labels: Sequence[str]) -> None:
         )
     if config.class_weights and (
         len(config.class_weights) != len(labels)
-        or not all(0 < weight < np.inf for weight in config.class_weights)
+        or not all(map(_is_weight, config.class_weights))
     ):
         raise ValueError(
             "task.loss.class_weights: expected a positive number for each of "
@@ -106,6 +106,11 @@ def check_without_classes(
     is_weighted = config.class_weights or config.balance_classes
     if is_weighted or config.label_smoothing:
         raise ValueError(f"task.loss: {what} has no classes to weigh or smooth")
+
+
+def _is_weight(value):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < value < np.inf
 
 
 def _class_weights(config, num_labels, train_ids):

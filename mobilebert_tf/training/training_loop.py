@@ -92,7 +92,7 @@ def run_stages(
         run_checkpoints.repair(model_dir)
     step = _common_step(strategy, model_dir)
     to_do = schedule.remaining(stages, step)
-    if evaluate and step and _stops(should_stop, strategy, model_dir):
+    if evaluate and step and _stops(should_stop, strategy, model_dir, step):
         to_do = []
     total = stages[-1].end_step
     metrics = {}
@@ -128,8 +128,8 @@ def run_stages(
                 evaluate,
                 should_stop,
             )
-        _common_step(strategy, model_dir)
-        if evaluate and _stops(should_stop, strategy, model_dir):
+        step = _common_step(strategy, model_dir)
+        if evaluate and _stops(should_stop, strategy, model_dir, step):
             break
     return metrics
 
@@ -281,19 +281,22 @@ def _run_stage(
         controller.train(step, checkpoint_at_completion=step == stage.end_step)
         if evaluate:
             metrics = _evaluate(controller, trainer, output_dir, stage)
-            if _stops(should_stop, trainer.strategy, model_dir):
+            if _stops(should_stop, trainer.strategy, model_dir, step):
                 logging.info("no better since: the run ends at step %d", step)
                 manager.save(check_interval=False)
                 break
     return metrics
 
 
-def _stops(should_stop, strategy, model_dir):
-    """Whether the run ends here; the same in all workers."""
+def _stops(should_stop, strategy, model_dir, step):
+    """Whether the run ends at this step; the same in all workers."""
     if should_stop is None:
         return False
     runtime.meet(strategy, 0, "nothing")  # The chief has written its rows.
-    stops = should_stop(training_log.read_metrics(model_dir))
+    # Later rows are of a run that went on from an earlier checkpoint than
+    # theirs.
+    rows = training_log.read_metrics(model_dir)
+    stops = should_stop([row for row in rows if row["step"] <= step])
     runtime.meet(strategy, int(stops), "whether to stop early")
     return stops
 

@@ -85,8 +85,8 @@ def test_a_long_text_is_read(tmp_path, suffix):
 
 
 def test_a_long_text_of_csv_is_read(tmp_path):
-    path = _write(tmp_path, "t.csv", f"text,label\n{'b' * 100_000},0\n")
-    assert len(_read(path)[0].text_a) == 100_000
+    path = _write(tmp_path, "t.csv", f"text,label\n{'b' * 200_000},0\n")
+    assert len(_read(path)[0].text_a) == 200_000
 
 
 @pytest.mark.parametrize(
@@ -183,3 +183,23 @@ def test_a_file_that_is_needed_is_asked_for_by_its_flag(tmp_path):
     source = _source(tmp_path, "x,1\ny,2\n")
     with pytest.raises(ValueError, match="--test_file is required"):
         source.read("test")
+
+
+@pytest.mark.parametrize("label", ['"a\nb"', '"a\tb"', '"a\u2028b"'])
+def test_labels_are_of_one_line(tmp_path, label):
+    """They are lines of labels.txt and fields of predictions."""
+    path = _write(tmp_path, "t.csv", f"text,label\nba,{label}\n")
+    with pytest.raises(ValueError, match="t.csv:2: got 'a.*without tabs"):
+        _read(path)
+
+
+def test_spaces_around_labels_do_not_count(tmp_path):
+    path = _write(tmp_path, "t.csv", "text,label\nba,1 \nbe,1\nbi, 1\n")
+    assert [example.label for example in _read(path)] == ["1", "1", "1"]
+
+
+def test_json_that_is_nested_too_deep(tmp_path):
+    line = "[" * 100_000
+    path = _write(tmp_path, "t.jsonl", f'{{"text": "a", "label": {line}\n')
+    with pytest.raises(ValueError, match="t.jsonl:1: not JSON"):
+        _read(path)

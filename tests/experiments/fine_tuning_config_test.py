@@ -4,7 +4,9 @@ import pathlib
 import shlex
 
 import pytest
+import yaml
 
+from mobilebert_tf.experiments import classification_config
 from mobilebert_tf.experiments import experiment_builder
 from mobilebert_tf.experiments import multiple_choice_config
 from mobilebert_tf.experiments import tagging_config
@@ -41,3 +43,22 @@ def test_the_header_has_the_recipes_command(kind, recipe):
 
 def test_every_kind_has_a_recipe():
     assert {kind for kind, _ in _RECIPES} == set(_DEFAULTS)
+
+
+def test_what_is_read_is_recorded_by_its_whole_path(tmp_path, monkeypatch):
+    """A record is used from other folders too."""
+    monkeypatch.chdir(tmp_path)
+    params = experiment_builder.build(
+        classification_config.classification(),
+        [],
+        "",
+        {
+            "task.table.train_file": "train.csv",
+            "task.table.dev_file": "gs://bucket/dev.csv",
+        },
+    )
+    experiment_builder.write_params(params, str(tmp_path))
+    task = yaml.safe_load((tmp_path / "params.yaml").read_text())["task"]
+    assert task["table"]["train_file"] == str(tmp_path / "train.csv")
+    assert task["table"]["dev_file"] == "gs://bucket/dev.csv"
+    assert task["table"]["test_file"] == task["data_dir"] == ""

@@ -1,8 +1,11 @@
 """--evaluate among the flags of fine-tuning."""
 
+import json
+
 import pytest
 from absl import flags
 
+from mobilebert_tf.experiments import multiple_choice_config
 from mobilebert_tf.fine_tuning import fine_tuning_flags
 
 
@@ -45,3 +48,18 @@ def test_nothing_else_at_once(action):
     values = _parse("--evaluate=a.tflite", f"--{action}")
     with pytest.raises(ValueError, match=f"--evaluate and --{action}"):
         fine_tuning_flags.check_evaluate(values)
+
+
+def test_another_length_than_the_models_is_refused(tmp_path):
+    info = {"head": "multiple_choice", "max_seq_length": 64, "labels": []}
+    (tmp_path / "model_info.json").write_text(json.dumps(info))
+    values = _parse(
+        "--do_eval", f"--model_dir={tmp_path}", "--max_seq_length=32"
+    )
+    with pytest.raises(ValueError, match="=32: the model in .* has 64"):
+        fine_tuning_flags.build(
+            multiple_choice_config.multiple_choice(),
+            "multiple_choice",
+            fine_tuning_flags.FOLDER,
+            flag_values=values,
+        )

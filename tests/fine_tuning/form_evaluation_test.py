@@ -259,3 +259,32 @@ def test_nothing_there(workspace, tmp_path, model_dir):
         form_evaluation.run(_kind(workspace), [path], str(folder))
     assert path in str(raised.value)
     assert not list(pathlib.Path(tmp_path).iterdir())
+
+
+@pytest.mark.parametrize(
+    "name, change, message",
+    [
+        ("model_info.json", ("labels", ["no", "yes"]), "labels is"),
+        ("model_info.json", ("lower_case", False), "lower_case is False"),
+        ("vocab.txt", None, "differs from"),
+    ],
+)
+def test_a_model_of_other_labels_or_tokens(
+    workspace, tmp_path, name, change, message
+):
+    """Its numbers would be of rows that it cannot read."""
+    other = tmp_path / "other"
+    shutil.copytree(workspace / "run", other)
+    path = other / name
+    if change is None:
+        path.write_text(path.read_text() + "more\n")
+    else:
+        path.write_text(
+            json.dumps(json.loads(path.read_text()) | dict([change]))
+        )
+    with pytest.raises(ValueError, match=f"--evaluate={other}: .*{message}"):
+        form_evaluation.run(
+            _kind(workspace),
+            [str(workspace / "run"), str(other)],
+            str(tmp_path),
+        )

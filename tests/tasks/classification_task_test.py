@@ -138,6 +138,13 @@ def test_a_batch_without_examples_has_no_loss(labels):
         (("score",), {"loss": {"label_smoothing": 0.1}}, "regression"),
         (_LABELS, {"num_frozen_blocks": 3}, "expected 0 to 2, got 3"),
         (_LABELS, {"num_frozen_blocks": -1}, "expected 0 to 2, got -1"),
+        (_LABELS, {"num_frozen_blocks": 1.5}, "expected 0 to 2, got 1.5"),
+        (_LABELS, {"num_frozen_blocks": "six"}, "expected 0 to 2, got six"),
+        (
+            _LABELS,
+            {"loss": {"class_weights": ["1e-1", 2, 3]}},
+            "positive number",
+        ),
     ],
 )
 def test_options_that_do_not_fit(labels, params, message):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import pathlib
 import random
 import re
@@ -254,6 +255,10 @@ def test_a_run_that_does_not_get_better_ends_and_stays_ended(
     assert _json(f"{model_dir}/best/evaluation_dev.json")["step"] == 2
     classification.run(params, model_dir, True, True)
     assert training_loop.saved_step(model_dir) == 6
+    # What it was trained with does not stand in the way of using it.
+    classification.run(params, model_dir, False, False, "test")
+    with pytest.raises(ValueError, match="got 2, expected 0 without --do_ev"):
+        classification.run(params, model_dir, True, False)
 
 
 @pytest.mark.slow
@@ -397,6 +402,11 @@ def test_probabilities_do_not_depend_on_the_batch(classifier):
         ({"task.table.dev_file": "x.csv"}, "a GLUE task or own files"),
         ({"task.selection_metric": "f1"}, "one of accuracy, validation_loss"),
         ({"task.num_frozen_blocks": 3}, "expected 0 to 2, got 3"),
+        ({"task.num_train_epochs": 0.0}, "got 0.0, expected a number above"),
+        ({"task.num_train_epochs": math.inf}, "got inf, expected a number"),
+        ({"task.num_train_epochs": 1e-3}, "expected at least one step"),
+        ({"task.warmup_proportion": -0.5}, "got -0.5, expected at least 0"),
+        ({"task.early_stopping_patience": -1}, "got -1, expected 0 or more"),
         (
             {"task.task_name": "", "task.table.train_file": "/no/t.csv"},
             "--train_file=/no/t.csv",

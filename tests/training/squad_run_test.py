@@ -558,7 +558,7 @@ def test_evaluation_needs_answers(data, tmp_path):
 
 
 def test_a_model_of_another_kind_does_not_answer(teacher_dir, data):
-    with pytest.raises(ValueError, match="got head pretraining"):
+    with pytest.raises(ValueError, match="got pretraining"):
         question_answering.run(
             _params(data, "v1.1"), teacher_dir, False, do_predict=True
         )
@@ -573,7 +573,7 @@ def test_a_start_of_another_kind_does_not_answer(teacher_dir, data, tmp_path):
 
 
 def test_a_model_that_answers_is_no_classifier(v2_run):
-    with pytest.raises(ValueError, match="got head question_answering"):
+    with pytest.raises(ValueError, match="got question_answering"):
         classification.load_classifier(v2_run[0])
 
 
