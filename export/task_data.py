@@ -121,7 +121,7 @@ class TaskData:
             info.labels,
         )
         self._kind = _make_kind(model_dir, info, given, params_override)
-        self._kind.for_model(info)
+        self._kind.for_model(info, folder)
         self._kind.config = self._kind.config.replace(max_seq_length=length)
         self._kind.check()
         self._cache_dir = cache_dir

@@ -154,8 +154,8 @@ class Classification(kinds.Kind):
             "data_dir": os.path.abspath(data_dir) if data_dir else "",
         }
 
-    def for_model(self, info: model_directory.ModelInfo) -> None:
-        super().for_model(info)
+    def for_model(self, info: model_directory.ModelInfo, folder: str) -> None:
+        super().for_model(info, folder)
         self._source = source_for(self.config, info)
         self._trained_on = info.task_name
 

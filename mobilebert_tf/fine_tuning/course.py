@@ -63,7 +63,7 @@ def run(
             trained = starting_models.load_trained(
                 kind.config, model_dir, kind.head
             )
-            kind.for_model(trained.info)
+            kind.for_model(trained.info, trained.folder)
             if do_eval and not do_train:
                 metrics = _evaluate(kind, trained, output_dir, strategy)
             if predict_split:

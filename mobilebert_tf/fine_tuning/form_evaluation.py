@@ -55,11 +55,11 @@ def run(
     """
     kind.check()
     files.require_writable_directory(model_dir, "model_dir")
-    info, vocab_file = _description(kind, paths, model_dir)
+    info, vocab_file, folder = _description(kind, paths, model_dir)
     for path in paths:
         _check_same_use(path, info, vocab_file)
     models = {path: _load(path, kind.head) for path in paths}
-    kind.for_model(info)
+    kind.for_model(info, folder)
     kind.config = kind.config.replace(
         max_seq_length=_sequence_length(models, kind.config.max_seq_length)
     )
@@ -99,13 +99,14 @@ def default_folder(paths: Sequence[str]) -> str:
 
 
 def _description(kind, paths, model_dir):
-    """Returns ModelInfo and vocabulary that the rows are made with."""
+    """Returns ModelInfo, vocabulary and folder that rows are made for."""
     for folder in (model_dir, *paths):
         if starting_models.is_model(folder):
             starting_models.check_head(folder, kind.head)
             vocab_file = os.path.join(folder, model_directory.VOCAB_FILE)
             files.require_file(vocab_file, "vocab_file")
-            return model_directory.read_info(folder), vocab_file
+            info = model_directory.read_info(folder)
+            return info, vocab_file, model_selection.best_or_newest(folder)
     for path in paths:
         if not os.path.exists(path):
             raise ValueError(f"--evaluate={path}: no such file or folder")
@@ -124,7 +125,7 @@ def _description(kind, paths, model_dir):
         lower_case=config.model.lower_case,
         labels=labels,
     )
-    return info, vocab_file
+    return info, vocab_file, ""
 
 
 def _check_same_use(path, info, vocab_file):

@@ -148,12 +148,17 @@ class Kind(abc.ABC):
         """Keeps what is cached in `folder`, for several runs on the data."""
         del folder
 
-    def for_model(self, info: model_directory.ModelInfo) -> None:
+    def for_model(self, info: model_directory.ModelInfo, folder: str) -> None:
         """Takes over what a trained model says of its use.
+
+        Args:
+            info: of the model.
+            folder: where it is, "" if that is none of this project's.
 
         Raises:
             ValueError: if the task does not fit the model.
         """
+        del folder
         self.config = self.config.replace(max_seq_length=info.max_seq_length)
 
     def predict_outputs(

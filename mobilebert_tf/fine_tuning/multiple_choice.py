@@ -106,8 +106,8 @@ class MultipleChoice(kinds.Kind):
     def info_fields(self) -> dict[str, str]:
         return {"data_dir": os.path.abspath(self.config.data_dir)}
 
-    def for_model(self, info: model_directory.ModelInfo) -> None:
-        super().for_model(info)
+    def for_model(self, info: model_directory.ModelInfo, folder: str) -> None:
+        super().for_model(info, folder)
         self.config = self.config.replace(
             data_dir=self.config.data_dir or info.data_dir
         )

@@ -89,7 +89,7 @@ def run(
             trained = starting_models.load_trained(
                 kind.config, model_dir, kind.head
             )
-            kind.for_model(trained.info)
+            kind.for_model(trained.info, trained.folder)
             names = [_PREDICTIONS] if do_predict else []
             if do_eval and not do_train:
                 names.append(kinds.DEV)
@@ -109,6 +109,7 @@ class QuestionAnswering(kinds.Kind):
         super().__init__(params)
         self._train_examples = None
         self._evaluated_examples = None
+        self._null_threshold = params.task.decoding.null_score_diff_threshold
 
     def check(self) -> None:
         super().check()
@@ -183,15 +184,13 @@ class QuestionAnswering(kinds.Kind):
     ) -> list[evaluation_set.EvaluationSet]:
         if self._evaluated_examples is None:
             self.read_evaluated(needs_answers=True)
-        threshold = self.config.decoding.null_score_diff_threshold
-        return [self.make_set(kinds.DEV, reader, output_dir, threshold)]
+        return [self.make_set(kinds.DEV, reader, output_dir)]
 
     def make_set(
         self,
         name: str,
         reader: starting_models.Reader,
         output_dir: str,
-        null_threshold: float,
     ) -> span_set.SpanSet:
         """Returns the questions to answer, with or without answers.
 
@@ -199,7 +198,6 @@ class QuestionAnswering(kinds.Kind):
             name: of the set.
             reader: what features are made with.
             output_dir: of the run, for caches.
-            null_threshold: see span_decoding.DecodingOptions.
         """
         questions = data_lib.with_windows(
             self.config,
@@ -209,7 +207,7 @@ class QuestionAnswering(kinds.Kind):
             output_dir,
             is_training=False,
         )
-        options = self._options(reader.lower_case, null_threshold)
+        options = self._options(reader.lower_case, self._null_threshold)
         return span_set.SpanSet(name, questions, options)
 
     def metric_names(self) -> Sequence[str]:
@@ -225,8 +223,10 @@ class QuestionAnswering(kinds.Kind):
         if not self.config.data_dir:
             self.config.data_dir = os.path.join(folder, data_lib.FOLDER)
 
-    def for_model(self, info: model_directory.ModelInfo) -> None:
-        """Leaves the lengths as they are: windows may have any."""
+    def for_model(self, info: model_directory.ModelInfo, folder: str) -> None:
+        """Takes over the tuned threshold; windows may have any length."""
+        del info
+        self._null_threshold = self._threshold_of(folder)
 
     def check_threshold_is_given(self) -> None:
         """Raises ValueError if the threshold is to come from evaluations."""
@@ -237,7 +237,7 @@ class QuestionAnswering(kinds.Kind):
                 "--do_train, for an evaluation to be kept with the model"
             )
 
-    def null_threshold(self, folder: str) -> float:
+    def _threshold_of(self, folder):
         """Returns the threshold given, or that of the evaluation in `folder`.
 
         Raises:
@@ -283,8 +283,7 @@ def _answer(kind, trained, output_dir, names):
     trained.network.check_sequence_length(
         kind.config.max_seq_length, "--max_seq_length"
     )
-    threshold = kind.null_threshold(trained.folder)
-    each = kind.make_set(kinds.DEV, trained.reader(), output_dir, threshold)
+    each = kind.make_set(kinds.DEV, trained.reader(), output_dir)
     outputs = kind.predict_outputs(trained, each, each.output_names)
     predictions = each.decode(outputs)
     if _PREDICTIONS in names:

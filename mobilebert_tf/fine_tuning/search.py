@@ -97,6 +97,14 @@ def run(
         )
     if not params.task.keep_best:
         raise ValueError("task.keep_best: expected true for a search")
+    parts = params.task.gradient_accumulation_steps
+    for trial in trials:
+        size = trial.settings.global_batch_size
+        if size % parts:
+            raise ValueError(
+                f"search.global_batch_sizes: got {size}, expected multiples "
+                f"of task.gradient_accumulation_steps={parts}"
+            )
     folder = search_folder.SearchFolder(model_dir, params, metric)
     results = {}
     for trial in trials:

@@ -149,8 +149,8 @@ class Tagging(kinds.Kind):
     def info_fields(self) -> dict[str, str]:
         return {"data_dir": os.path.abspath(self.config.data_dir)}
 
-    def for_model(self, info: model_directory.ModelInfo) -> None:
-        super().for_model(info)
+    def for_model(self, info: model_directory.ModelInfo, folder: str) -> None:
+        super().for_model(info, folder)
         tag_schemes.check_labels(info.labels, self.config.scheme)
         self.config = self.config.replace(
             data_dir=self.config.data_dir or info.data_dir
