@@ -62,6 +62,10 @@ class FineTuningTaskConfig(config_definitions.TaskConfig):
             the optimizer config has no warm-up of its own.
         num_frozen_blocks: int or None. The embeddings and so many of the
             lowest blocks keep their weights; None trains all.
+        layerwise_rate_decay: float in (0, 1]. The rate of the last block is
+            so much of the head's, that of each block so much of the next
+            one's, and that of the embeddings so much of the first block's.
+            1 has one rate for all.
         selection_metric: str. Which of the task's metrics selects the best
             checkpoint; "" takes the task's first.
         keep_best: bool. Whether the weights of the best evaluation of a run
@@ -81,6 +85,7 @@ class FineTuningTaskConfig(config_definitions.TaskConfig):
     num_train_epochs: float = 3.0
     warmup_proportion: float = 0.1
     num_frozen_blocks: int | None = None
+    layerwise_rate_decay: float = 1.0
     selection_metric: str = ""
     keep_best: bool = True
     early_stopping_patience: int = 0

@@ -63,6 +63,11 @@ class Kind(abc.ABC):
                 f"task.num_train_epochs: got {config.num_train_epochs}, "
                 "expected a number above 0"
             )
+        if not 0 < config.layerwise_rate_decay <= 1:
+            raise ValueError(
+                "task.layerwise_rate_decay: got "
+                f"{config.layerwise_rate_decay}, expected above 0, at most 1"
+            )
         if not 0 <= config.warmup_proportion < 1:
             raise ValueError(
                 f"task.warmup_proportion: got {config.warmup_proportion}, "

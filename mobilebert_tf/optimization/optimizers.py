@@ -141,8 +141,8 @@ def build(
         return factory.build_optimizer(rate)
     if kind not in _RATED:
         raise ValueError(
-            "task.knowledge_transfer.optimizer_config.optimizer.type: expected "
-            f"{' or '.join(_RATED)} with rates per block, got {kind}"
+            f"optimizer.type: expected {' or '.join(_RATED)} with rates per "
+            f"block, got {kind}"
         )
     options = {
         name: value

@@ -14,10 +14,12 @@ import tf_keras
 
 from mobilebert_tf.data import batches
 from mobilebert_tf.data import rows as rows_lib
+from mobilebert_tf.distillation import schedule
 from mobilebert_tf.distillation import task_distillation
 from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.experiments import fine_tuning_config
 from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.optimization import optimizers
 from mobilebert_tf.tasks import gradient_steps
 
 CROSS_ENTROPY = "cross_entropy"
@@ -128,6 +130,42 @@ class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
             model.encoder.copy_weights(self._encoder)
         if self._head is not None:
             getattr(model, self.head_name).set_weights(self._head.get_weights())
+
+    def create_optimizer(
+        self, optimizer_config, runtime_config=None, dp_config=None
+    ) -> tf_keras.optimizers.legacy.Optimizer:
+        """Returns the Garden's optimizer, with a rate per block if asked for.
+
+        After build_model.
+        """
+        decay = self.task_config.layerwise_rate_decay
+        if decay == 1.0:
+            return super().create_optimizer(
+                optimizer_config, runtime_config, dp_config
+            )
+        encoder = self._model.encoder
+        # From the embeddings, the lowest part, to the last block.
+        parts = [encoder.embeddings, *encoder.blocks]
+        rates = [decay**power for power in range(len(parts), 0, -1)]
+        optimizer = optimizers.build(
+            optimizer_config,
+            schedule.Stage(
+                "fine_tuning",
+                0,
+                0,
+                block_rates=tuple(rates[1:]),
+                embeddings_rate=rates[0],
+            ),
+        )
+        optimizers.set_rates(
+            optimizer,
+            [
+                (variable, rate)
+                for part, rate in zip(parts, rates, strict=True)
+                for variable in part.trainable_variables
+            ],
+        )
+        return optimizer
 
     def trainable_variables(self, model):
         count = self.task_config.num_frozen_blocks

@@ -154,6 +154,5 @@ def test_other_optimizers_have_no_rates():
     with pytest.raises(ValueError) as info:
         optimizers.build(config, _stage(0.3, 3.0))
     assert str(info.value) == (
-        "task.knowledge_transfer.optimizer_config.optimizer.type: expected "
-        "lamb or adamw with rates per block, got sgd"
+        "optimizer.type: expected lamb or adamw with rates per block, got sgd"
     )

@@ -12,6 +12,8 @@ from mobilebert_tf.data import rows
 from mobilebert_tf.evaluation import classification_set
 from mobilebert_tf.experiments import classification_config
 from mobilebert_tf.experiments import fine_tuning_config
+from mobilebert_tf.experiments import optimization_config
+from mobilebert_tf.fine_tuning import classification as kinds_of_classification
 from mobilebert_tf.tasks import classification
 
 _NETWORK = small_networks.CONFIGS["mobilebert"]
@@ -264,3 +266,38 @@ def test_evaluation_batches_hold_all_sets_in_order():
     assert [len(batch["row"]) for batch in batches] == [4, 1]
     ids = np.concatenate([batch["input_word_ids"] for batch in batches])
     assert ids[:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_rates_decay_from_the_head_to_the_embeddings():
+    """Adam's first update is as large as the rate."""
+    task = _task(layerwise_rate_decay=0.5, classifier_dropout=0.0)
+    model = task.build_model()
+    config = optimization_config.adamw(1e-3, 1e-3, warmup_steps=0)
+    # Neither decay nor clipping: the rate alone.
+    config.optimizer.adamw.weight_decay_rate = 0.0
+    config.optimizer.adamw.global_clipnorm = None
+    optimizer = task.create_optimizer(optimization_config.complete(config, 10))
+    variables = model.trainable_variables
+    before = {v.name: v.numpy() for v in variables}
+    optimizer.apply_gradients([(tf.ones_like(v), v) for v in variables])
+    steps = {
+        name: np.abs(before[name] - v.numpy()).max()
+        for name, v in ((v.name, v) for v in variables)
+    }
+    expected = [
+        (model.classifier, 1e-3),
+        (model.encoder.blocks[1], 5e-4),
+        (model.encoder.blocks[0], 2.5e-4),
+        (model.encoder.embeddings, 1.25e-4),
+    ]
+    for part, rate in expected:
+        for variable in part.trainable_variables:
+            assert steps[variable.name] == pytest.approx(rate, rel=2e-2)
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.5])
+def test_a_rate_decay_out_of_bounds(decay):
+    params = classification_config.classification()
+    params.task.layerwise_rate_decay = decay
+    with pytest.raises(ValueError, match=f"got {decay}, expected above 0"):
+        kinds_of_classification.Classification(params).check()
