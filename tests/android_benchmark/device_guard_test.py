@@ -252,6 +252,8 @@ def _start(device, config):
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        # Jobs in the background ignore it, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -154,6 +154,8 @@ def test_ctrl_c_undoes_what_was_changed_on_every_device(connect, flags):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Jobs in the background ignore it, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 100
     while not all(d.fixed_performance == "true" for d in devices):
