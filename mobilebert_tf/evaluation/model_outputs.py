@@ -200,7 +200,8 @@ class _Runner:
         ]
         if len(fitting) != 1:
             outputs = ", ".join(
-                f"{own} {_shape_text(shape)}" for own, shape in shapes.items()
+                f"{own} {_shape_text(shape)}"
+                for own, shape in sorted(shapes.items())
             )
             raise ValueError(
                 f"{self._model.name}: got outputs {outputs or 'none'}; "
