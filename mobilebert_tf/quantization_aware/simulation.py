@@ -1,0 +1,161 @@
+"""A Keras model as its int8 file will compute it, for training.
+
+The weights are folded as those of a file are, as functions of the model's
+variables, and the deployment graph runs on them with int8 rounding. What is
+learned are the model's own variables: it stays an ordinary model.
+
+Legend: B batch, C choices, S sequence.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from export import folding
+from export import graph_heads
+from export import inference_graph
+from export import numerics as numerics_lib
+from export import weights as weights_lib
+from mobilebert_tf.experiments import quantization_config
+from mobilebert_tf.modeling import config as config_lib
+from mobilebert_tf.modeling import configured
+from mobilebert_tf.modeling import models
+from mobilebert_tf.quantization_aware import ranges as ranges_lib
+
+
+class Simulation:
+    """The int8 form of a model.
+
+    The model gets an attribute with the ranges of activations, which its
+    checkpoints save.
+
+    Args:
+        model: a built model that is fine-tuned.
+        config: QuantizationConfig.
+        sequence_length: S.
+        num_steps: of the training.
+    """
+
+    def __init__(
+        self,
+        model: configured.ConfiguredModel,
+        config: quantization_config.QuantizationConfig,
+        sequence_length: int,
+        num_steps: int,
+    ):
+        self._model = model
+        self._length = sequence_length
+        is_symmetric = {
+            name: each.is_symmetric
+            for name, each in self._trace_activations().items()
+        }
+        self._ranges = ranges_lib.Ranges(
+            is_symmetric, config, int(config.following_share * num_steps)
+        )
+        setattr(model, ranges_lib.ATTRIBUTE, self._ranges)
+
+    def __call__(
+        self, inputs: Mapping[str, tf.Tensor], training: bool
+    ) -> dict[str, tf.Tensor]:
+        """Returns the logits that the model's head gives, by name.
+
+        Args:
+            inputs: int32 [B, S] by name, of multiple choice [B, C, S].
+            training: whether the head drops out, and ranges follow the batch.
+        """
+        numerics = numerics_lib.Int8(self._ranges.of)
+        logits = self._run(inputs, numerics, training)
+        if training:
+            self._ranges.follow(lambda: _bounds(inputs, numerics.activations))
+        return logits
+
+    def calibrate(self, batches: tf.data.Dataset) -> None:
+        """Sets the ranges to the mean of those of batches, in float32.
+
+        Raises:
+            ValueError: if an activation is not finite.
+        """
+
+        @tf.function
+        def bounds_of(batch):
+            numerics = numerics_lib.Float()
+            self._run(batch, numerics, training=False)
+            return _bounds(batch, numerics.activations)
+
+        found = [bounds_of(batch) for batch in batches]
+        self._ranges.start(
+            {
+                name: np.mean([each[name] for each in found], axis=0)
+                for name in found[0]
+            }
+        )
+
+    def _run(self, inputs, numerics, training):
+        model = self._model
+        shape = tf.shape(inputs["input_word_ids"])
+        inputs = {
+            name: tf.ensure_shape(
+                tf.reshape(ids, [-1, self._length]), [None, self._length]
+            )
+            for name, ids in inputs.items()
+            if name in inference_graph.INPUT_NAMES
+        }
+        folded = folding.fold(
+            model.config,
+            weights_lib.from_encoder(model.encoder, weights_lib.as_tensor),
+            self._length,
+        )
+        encoder = inference_graph.EncoderGraph(
+            model.config, folded, numerics, self._length, is_batched=True
+        )
+        head = graph_heads.from_model(model, weights_lib.as_tensor)
+        outputs = encoder(
+            *(inputs[name] for name in inference_graph.INPUT_NAMES),
+            first_token_only=head.first_token_only,
+        )
+        dropout = {}
+        if hasattr(model, "classifier"):
+            layer = model.classifier.dropout
+            dropout["dropout"] = lambda x: layer(x, training=training)
+        logits = head.logits(outputs, numerics, **dropout)
+        if isinstance(model, models.MobileBertForMultipleChoice):
+            shape = shape[:2]  # [B, C]
+        elif isinstance(model, models.MobileBertForTokenClassification):
+            shape = [-1, self._length, model.num_labels]
+        elif isinstance(model, models.MobileBertForQuestionAnswering):
+            shape = [-1, self._length]
+        else:
+            shape = [-1, model.num_labels]
+        return {
+            name: tf.reshape(values, shape) for name, values in logits.items()
+        }
+
+    def _trace_activations(self):
+        """Returns the activations of the graph; their values mean nothing."""
+        numerics = numerics_lib.Float()
+        ids = tf.TensorSpec([1, self._length], tf.int32)
+        tf.function(
+            lambda batch: self._run(batch, numerics, training=False)
+        ).get_concrete_function(
+            {name: ids for name in inference_graph.INPUT_NAMES}
+        )
+        return numerics.activations
+
+
+def check(config: config_lib.MobileBertConfig) -> None:
+    """Raises ValueError for a network with parts that no file has."""
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        rate = getattr(config, name)
+        if rate:
+            raise ValueError(
+                f"task.quantization_aware: got {name} {rate}, expected 0: the "
+                f"graph that is trained has no dropout; set task.model.{name}"
+            )
+
+
+def _bounds(inputs, activations):
+    """Returns the smallest and largest value of each activation."""
+    mask = inputs["input_mask"]
+    real = tf.cast(tf.reshape(mask, [-1, mask.shape[-1]]), tf.float32)
+    return {name: each.bounds(real) for name, each in activations.items()}
