@@ -55,6 +55,8 @@ class Simulation:
         )
         setattr(model, ranges_lib.ATTRIBUTE, self._ranges)
 
+    # None of it is for AutoGraph, which takes long.
+    @tf.autograph.experimental.do_not_convert
     def __call__(
         self, inputs: Mapping[str, tf.Tensor], training: bool
     ) -> dict[str, tf.Tensor]:
@@ -65,7 +67,7 @@ class Simulation:
             training: whether the head drops out, and ranges follow the batch.
         """
         numerics = numerics_lib.Int8(self._ranges.of)
-        logits = self._run(inputs, numerics, training)
+        logits = self.logits(inputs, numerics, training)
         if training:
             self._ranges.follow(lambda: _bounds(inputs, numerics.activations))
         return logits
@@ -77,10 +79,10 @@ class Simulation:
             ValueError: if an activation is not finite.
         """
 
-        @tf.function
+        @tf.function(autograph=False)
         def bounds_of(batch):
             numerics = numerics_lib.Float()
-            self._run(batch, numerics, training=False)
+            self.logits(batch, numerics)
             return _bounds(batch, numerics.activations)
 
         found = [bounds_of(batch) for batch in batches]
@@ -91,15 +93,21 @@ class Simulation:
             }
         )
 
-    def _run(self, inputs, numerics, training):
+    def logits(
+        self,
+        inputs: Mapping[str, tf.Tensor],
+        numerics: numerics_lib.Float,
+        training: bool = False,
+    ) -> dict[str, tf.Tensor]:
+        """Runs the graph in any numerics; as __call__, but ranges stay."""
         model = self._model
-        shape = tf.shape(inputs["input_word_ids"])
+        shape = inputs["input_word_ids"].shape
         inputs = {
             name: tf.ensure_shape(
-                tf.reshape(ids, [-1, self._length]), [None, self._length]
+                tf.reshape(inputs[name], [-1, self._length]),
+                [None, self._length],
             )
-            for name, ids in inputs.items()
-            if name in inference_graph.INPUT_NAMES
+            for name in inference_graph.INPUT_NAMES
         }
         folded = folding.fold(
             model.config,
@@ -119,24 +127,29 @@ class Simulation:
             layer = model.classifier.dropout
             dropout["dropout"] = lambda x: layer(x, training=training)
         logits = head.logits(outputs, numerics, **dropout)
+        return {
+            name: self._shaped(each, shape) for name, each in logits.items()
+        }
+
+    def _shaped(self, logits, input_shape):
+        """Returns logits of rows, [R, ...], as the Keras model gives them."""
+        model = self._model
         if isinstance(model, models.MobileBertForMultipleChoice):
-            shape = shape[:2]  # [B, C]
+            shape = [-1, *input_shape[1:-1]]
         elif isinstance(model, models.MobileBertForTokenClassification):
             shape = [-1, self._length, model.num_labels]
         elif isinstance(model, models.MobileBertForQuestionAnswering):
             shape = [-1, self._length]
         else:
-            shape = [-1, model.num_labels]
-        return {
-            name: tf.reshape(values, shape) for name, values in logits.items()
-        }
+            return logits
+        return tf.reshape(logits, shape)
 
     def _trace_activations(self):
         """Returns the activations of the graph; their values mean nothing."""
         numerics = numerics_lib.Float()
         ids = tf.TensorSpec([1, self._length], tf.int32)
         tf.function(
-            lambda batch: self._run(batch, numerics, training=False)
+            lambda batch: self.logits(batch, numerics), autograph=False
         ).get_concrete_function(
             {name: ids for name in inference_graph.INPUT_NAMES}
         )
