@@ -16,11 +16,13 @@ from export import inference_graph
 from export import quantization
 from export import saved_model
 from export import task_data
+from export import trained_ranges
 from export import verification
 from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf.fine_tuning import model_selection
+from mobilebert_tf.quantization_aware import ranges
 
 SAVED_MODEL = "saved_model"
 VARIANTS = (*quantization.VARIANTS, SAVED_MODEL)
@@ -149,7 +151,13 @@ def export(options: Options) -> Result:
             options.max_metric_drop,
             options.num_threads,
         )
-        maker = _Maker(options, trained.model, length, data)
+        maker = _Maker(
+            options,
+            trained.model,
+            length,
+            data,
+            ranges.read(trained.checkpoint),
+        )
         variants = [
             _make_and_verify(name, maker, judge, options.output)
             for name in options.variants
@@ -167,8 +175,9 @@ def export(options: Options) -> Result:
 class _Maker:
     """Makes variants; all .tflite files start from one conversion."""
 
-    def __init__(self, options, model, length, data):
+    def __init__(self, options, model, length, data, trained):
         self._options = options
+        self._trained = trained
         self._length = length
         self._data = data
         self._float_model = None
@@ -190,10 +199,16 @@ class _Maker:
             )
         if name == quantization.FLOAT32:
             return self._float_model
-        ranges = self._calibrate()
+        found = self._ranges()
         print(f"Quantizing to {name}", flush=True)
         recipe = quantization.load_recipe(name)
-        return quantization.quantize(self._float_model, recipe, ranges)
+        return quantization.quantize(self._float_model, recipe, found)
+
+    def _ranges(self):
+        if not self._trained:
+            return self._calibrate()
+        print("The ranges are those of training", flush=True)
+        return trained_ranges.ranges_for(self._float_model, self._trained)
 
     def _calibrate(self):
         options = self._options
