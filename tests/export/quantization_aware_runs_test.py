@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from export import exporter
 from mobilebert_tf import model_directory
-from mobilebert_tf.evaluation import model_outputs
 from mobilebert_tf.experiments import classification_config
 from mobilebert_tf.experiments import experiment_builder
 from mobilebert_tf.fine_tuning import classification
@@ -99,9 +98,7 @@ def test_the_int8_file_needs_no_calibration_data(start, trained, tmp_path):
     )
     (variant,) = result.variants
     assert not variant.error
-    (set_,) = (each.set for each in result.judge.evaluated)
-    outputs = model_outputs.predict(set_, variant.path)
-    measured = set_.measure(outputs).metrics
+    measured = variant.verdict.metrics
     assert measured["accuracy"] == metrics["accuracy"]
     assert measured["validation_loss"] == pytest.approx(
         metrics["validation_loss"], abs=2e-3
