@@ -109,7 +109,7 @@ def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
     begin = starting_models.start(config, kind.head)
     kind.check_model(begin.network, labels)
     if config.quantization_aware:
-        simulation.check(begin.network)
+        simulation.tell_dropout(begin.network)
     info = model_directory.ModelInfo(
         head=kind.head,
         max_seq_length=config.max_seq_length,

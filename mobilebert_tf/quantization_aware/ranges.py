@@ -14,16 +14,14 @@ import tensorflow as tf
 import tf_keras
 
 from export import fake_quantization
+from mobilebert_tf import model_directory
 from mobilebert_tf.experiments import quantization_config
-
-# Of the model, and so of its checkpoints.
-ATTRIBUTE = "int8_ranges"
 
 _BOUNDS = "bounds"
 _FACTORS = "factors"
 # As a checkpoint names a variable, "/" in names being ".S".
 _KEY = re.compile(
-    rf"model/{ATTRIBUTE}/([^/]+)\.S({_BOUNDS}|{_FACTORS})"
+    rf"model/{model_directory.INT8_RANGES}/([^/]+)\.S({_BOUNDS}|{_FACTORS})"
     "/.ATTRIBUTES/VARIABLE_VALUE"
 )
 
@@ -54,7 +52,7 @@ class Ranges(tf_keras.layers.Layer):
         config: quantization_config.QuantizationConfig,
         num_following: int,
     ):
-        super().__init__(name=ATTRIBUTE)
+        super().__init__(name=model_directory.INT8_RANGES)
         self._is_symmetric = dict(is_symmetric)
         self._is_learned = config.ranges == quantization_config.LEARNED
         self._rate = 1.0 - config.decay

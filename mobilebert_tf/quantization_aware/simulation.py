@@ -11,12 +11,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from export import folding
 from export import graph_heads
 from export import inference_graph
 from export import numerics as numerics_lib
 from export import weights as weights_lib
+from mobilebert_tf import model_directory
 from mobilebert_tf.experiments import quantization_config
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import configured
@@ -53,7 +55,7 @@ class Simulation:
         self._ranges = ranges_lib.Ranges(
             is_symmetric, config, int(config.following_share * num_steps)
         )
-        setattr(model, ranges_lib.ATTRIBUTE, self._ranges)
+        setattr(model, model_directory.INT8_RANGES, self._ranges)
 
     # None of it is for AutoGraph, which takes long.
     @tf.autograph.experimental.do_not_convert
@@ -156,14 +158,16 @@ class Simulation:
         return numerics.activations
 
 
-def check(config: config_lib.MobileBertConfig) -> None:
-    """Raises ValueError for a network with parts that no file has."""
+def tell_dropout(config: config_lib.MobileBertConfig) -> None:
+    """Logs which dropout of the network the simulation leaves out."""
     for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
         rate = getattr(config, name)
         if rate:
-            raise ValueError(
-                f"task.quantization_aware: got {name} {rate}, expected 0: the "
-                f"graph that is trained has no dropout; set task.model.{name}"
+            logging.info(
+                "quantization_aware: %s %g does not count, the graph of the "
+                "file has no dropout",
+                name,
+                rate,
             )
 
 
