@@ -21,6 +21,7 @@ from export import flatbuffer_model
 from export import graph_heads
 from export import inference_graph
 from export import metadata_schema
+from export import op_versions
 
 VOCAB_FILE = "vocab.txt"
 LABELS_FILE = "labels.txt"
@@ -75,6 +76,8 @@ class Description:
 def pack(content: bytes, description: Description) -> bytes:
     """Adds metadata, vocabulary and labels to a .tflite file.
 
+    The file is written anew with all weights inside the FlatBuffer, where old
+    runtimes look for them, and operators stamped with the versions they need.
     Equal arguments give equal bytes. What was packed before is replaced.
 
     Args:
@@ -91,6 +94,7 @@ def pack(content: bytes, description: Description) -> bytes:
     """
     model = flatbuffer_model.read(content)
     signature = _signature(model)
+    op_versions.restamp(model)
     _set_metadata(
         model, metadata_schema.encode(_metadata(model, signature, description))
     )

@@ -1,8 +1,8 @@
 """FlatBuffer tables of TFLite metadata, to bytes and back.
 
 Only the tables that text models need, written from the published schema:
-tensorflow_lite_support/metadata/metadata_schema.fbs of tensorflow/tflite-support
-(version 1.1.0, file identifier "M001"). No module generated from it installs
+metadata_schema.fbs of tensorflow/tflite-support, in tensorflow_lite_support/metadata
+(1.1.0, file identifier "M001"). No module generated from it installs
 beside TensorFlow 2.20: mediapipe's comes with mediapipe, tflite-support needs
 protobuf below 4.
 
@@ -85,9 +85,7 @@ _TABLES = {
         _Field("options_type", 0, _BYTE),
         _Field("options", 1, "BertTokenizerOptions"),
     ),
-    "BertTokenizerOptions": (
-        _Field("vocab_file", 0, "AssociatedFile", True),
-    ),
+    "BertTokenizerOptions": (_Field("vocab_file", 0, "AssociatedFile", True),),
     "AssociatedFile": (
         _Field("name", 0, _STRING),
         _Field("description", 1, _STRING),
@@ -154,9 +152,7 @@ def _write_table(builder, kind, values):
         if field.kind == _BYTE:
             builder.PrependByteSlot(field.id, values.get(field.name, 0), 0)
         elif field.id in offsets:
-            builder.PrependUOffsetTRelativeSlot(
-                field.id, offsets[field.id], 0
-            )
+            builder.PrependUOffsetTRelativeSlot(field.id, offsets[field.id], 0)
     return builder.EndObject()
 
 
