@@ -1,10 +1,10 @@
 """FlatBuffer tables of TFLite metadata, to bytes and back.
 
-Only the tables that text models need, written from the published schema:
-metadata_schema.fbs of tensorflow/tflite-support, in tensorflow_lite_support/metadata
-(1.1.0, file identifier "M001"). No module generated from it installs
-beside TensorFlow 2.20: mediapipe's comes with mediapipe, tflite-support needs
-protobuf below 4.
+Only the tables that text models need, written from the published
+metadata_schema.fbs (1.1.0, file identifier "M001") in the folder
+tensorflow_lite_support/metadata of tensorflow/tflite-support. No module
+generated from it installs beside TensorFlow 2.20 alone: one comes with
+mediapipe, one with tflite-support, which needs protobuf below 4.
 
 A table is a dict of its fields; what is absent, empty or 0 is not written.
 """

@@ -205,12 +205,12 @@ def _output_names(described):
 
 def _stamps(uses):
     """Operators that older runtimes take for something else."""
-    short = {
-        (use.name, use.stamped, use.needed)
-        for use in uses
-        if use.stamped < use.needed
-    }
-    for name, stamped, needed in sorted(short):
+    short = {}
+    for use in uses:
+        if use.stamped < use.needed:
+            _, needed = short.get(use.name, (0, 0))
+            short[use.name] = use.stamped, max(needed, use.needed)
+    for name, (stamped, needed) in sorted(short.items()):
         # Kernels check the types that they are given, but not for how many
         # channels a weight has scales of its own.
         is_silent = name == "FULLY_CONNECTED" and needed == 12
