@@ -27,6 +27,9 @@ VOCABULARY = [*tokenization.SPECIAL_TOKENS, *WORDS]
 VARIANTS = ("float32", "dynamic", "dynamic_per_tensor", "int8")
 
 _NUM_CALIBRATION_EXAMPLES = 8
+_FLOAT_INPUTS = [
+    {"regex": ".*", "operation": "INPUT", "algorithm_key": "no_quantize"}
+]
 
 
 def config(length: int) -> config_lib.MobileBertConfig:
@@ -62,10 +65,13 @@ def contents(model, length: int) -> dict[str, bytes]:
         float_model, calibration.single_rows(examples)
     )
     result = {"float32": float_model}
+    int8 = quantization.load_recipe(quantization.INT8)
     for name, recipe in (
         ("dynamic", _dynamic("CHANNELWISE")),
         ("dynamic_per_tensor", _dynamic("TENSORWISE")),
-        ("int8", quantization.load_recipe(quantization.INT8)),
+        ("int8", int8),
+        # Its first rule alone: the output too.
+        ("int8_output", [int8[0], *_FLOAT_INPUTS]),
     ):
         result[name] = quantization.quantize(float_model, recipe, ranges)
     return result

@@ -14,15 +14,17 @@ import pytest
 
 from export import op_lint
 
-# Of probabilities and unit vectors. Float kernels differ by rounding, integer
-# ones by the release of the runtime, which decides what XNNPACK computes.
-TOLERANCES = {
-    "float32": 1e-5,
-    "dynamic": 0.02,
-    "dynamic_per_tensor": 0.02,
-    "int8": 0.02,
+# Of probabilities and coordinates of unit vectors: float kernels differ by
+# rounding, integer ones by the release of the runtime, which decides what
+# XNNPACK computes how. MediaPipe's is as old as ours.
+ROUNDING = 1e-5
+OLD_INTEGERS = 0.06
+MEDIAPIPE_TOLERANCES = dict.fromkeys(client_models.VARIANTS, ROUNDING)
+TASK_LIBRARY_TOLERANCES = {
+    "float32": ROUNDING,
+    "dynamic_per_tensor": OLD_INTEGERS,
+    "int8": OLD_INTEGERS,
 }
-IN_TASK_LIBRARY = ("float32", "dynamic_per_tensor", "int8")
 
 
 def _own(files, model, variant):
@@ -58,68 +60,93 @@ def _assert_same_labels(actual, expected, tolerance):
     )
 
 
-@pytest.mark.parametrize("variant", client_models.VARIANTS)
+@pytest.mark.parametrize("variant", MEDIAPIPE_TOLERANCES)
 def test_mediapipe_classifies_as_we_do(mediapipe, files, variant):
     _assert_same_labels(
         _classified(mediapipe["classifier", variant]),
         _own(files, "classifier", variant),
-        TOLERANCES[variant],
+        MEDIAPIPE_TOLERANCES[variant],
     )
 
 
-@pytest.mark.parametrize("variant", IN_TASK_LIBRARY)
+@pytest.mark.parametrize("variant", TASK_LIBRARY_TOLERANCES)
 def test_task_library_classifies_as_we_do(task_library, files, variant):
     _assert_same_labels(
         _classified(task_library["classifier", variant]),
         _own(files, "classifier", variant),
-        TOLERANCES[variant],
+        TASK_LIBRARY_TOLERANCES[variant],
     )
 
 
-@pytest.mark.parametrize("variant", client_models.VARIANTS)
+@pytest.mark.parametrize("variant", MEDIAPIPE_TOLERANCES)
 def test_mediapipe_embeds_as_we_do(mediapipe, files, variant):
     np.testing.assert_allclose(
         mediapipe["embedder", variant]["values"],
         _own(files, "embedder", variant),
-        atol=TOLERANCES[variant],
+        atol=MEDIAPIPE_TOLERANCES[variant],
     )
 
 
-@pytest.mark.parametrize("variant", IN_TASK_LIBRARY)
+@pytest.mark.parametrize("variant", TASK_LIBRARY_TOLERANCES)
 def test_task_library_embeds_as_we_do(task_library, files, variant):
     np.testing.assert_allclose(
         task_library["embedder", variant]["values"],
         _own(files, "embedder", variant),
-        atol=TOLERANCES[variant],
+        atol=TASK_LIBRARY_TOLERANCES[variant],
     )
 
 
-@pytest.mark.parametrize("variant", IN_TASK_LIBRARY)
+def _best_span(start, end, first, last):
+    """Returns (score, start, end) as Task Library chooses it, or None.
+
+    It pairs the five best positions of each kind, whatever they hold, and
+    keeps pairs in the text of at most 32 tokens.
+    """
+    spans = [
+        (start[i] + end[j], i, j)
+        for i in np.argsort(-start)[:5]
+        for j in np.argsort(-end)[:5]
+        if first <= i <= j <= last and j - i < 32
+    ]
+    return max(spans, default=None)
+
+
+@pytest.mark.parametrize("variant", TASK_LIBRARY_TOLERANCES)
 def test_task_library_answers_as_we_do(task_library, files, variant):
-    answers = task_library["answerer", variant]["values"]
-    for (question, context), answer in zip(
-        conftest.QUESTIONS, answers, strict=True
+    length = client_models.QUESTION_LENGTH
+    num_answered = num_same = 0
+    for (question, context), answers in zip(
+        conftest.QUESTIONS,
+        task_library["answerer", variant]["values"],
+        strict=True,
     ):
         ids = client_models.device_ids([question, context], files.vocab_file)
         outputs = client_models.run(
-            files.paths["answerer", variant], [ids], 384
+            files.paths["answerer", variant], [ids], length
         )
         first = 2 + len(ids[0])
-        words = context.split()
-        start, end = (
-            outputs[name][0, first : first + len(words)]
-            for name in ("start_logits", "end_logits")
+        best = _best_span(
+            outputs["start_logits"][0],
+            outputs["end_logits"][0],
+            first,
+            min(first + len(ids[1]), length - 1) - 1,
         )
-        best = max(
-            (start[i] + end[j], i, j)
-            for i in range(len(words))
-            for j in range(i, min(i + 32, len(words)))
-        )
-        text, _, _, score = answer[0]
-        tolerance = 1e-4 if variant == "float32" else 0.3
-        assert score == pytest.approx(best[0], abs=tolerance)
         if variant == "float32":
-            assert text == " ".join(words[best[1] : best[2] + 1])
+            assert bool(answers) == (best is not None)
+        if not answers or best is None:
+            continue
+        score, start, end = best
+        text, *place, own_score = answers[0]
+        num_answered += 1
+        num_same += place == [start, end]
+        if place == [start, end]:
+            words = context.split()[start - first : end - first + 1]
+            assert text == " ".join(words)
+        assert own_score == pytest.approx(
+            score, abs=1e-4 if variant == "float32" else 0.3
+        )
+    assert num_answered >= 3
+    assert num_same >= (1.0 if variant == "float32" else 0.6) * num_answered
 
 
 def test_lint_says_what_mediapipe_loads(mediapipe, files):
@@ -132,8 +159,9 @@ def test_lint_says_what_task_library_loads(task_library, files):
 
 def _assert_lint(client, answers, files):
     expected = {}
-    for key, path in files.paths.items():
-        result = op_lint.lint(pathlib.Path(path).read_bytes())
+    for key in answers:
+        content = pathlib.Path(files.paths[key]).read_bytes()
+        result = op_lint.lint(content)
         loads = {each.name: each.loads for each in result.runtimes}[client]
         expected[key] = loads or bool(result.refusals)
     assert {
@@ -148,4 +176,4 @@ def test_what_lint_refuses_is_wrong_without_a_word(task_library, files):
     assert "FULLY_CONNECTED says version 5 but needs 12" in result.refusals[0]
     actual = _classified(task_library["classifier", "misstamped"])
     expected = _own(files, "classifier", "misstamped")
-    assert np.abs(actual - expected).max() > 5 * TOLERANCES["dynamic"]
+    assert np.abs(actual - expected).max() > 2 * OLD_INTEGERS
