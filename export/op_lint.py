@@ -24,19 +24,24 @@ TASK_LIBRARY = "TFLite Task Library 0.4.4"
 # MediaPipe all, Task Library those of 2.14 and none newer.
 _RELEASES = {MEDIAPIPE: "2.20", TASK_LIBRARY: "2.14"}
 
-# Client class by the metadata name of the first output.
+# Formats of outputs that clients read.
+_SCORES = ("FLOAT32", "UINT8")
+_FLOATS = ("FLOAT32",)
+# Client class, and the formats it reads, by the metadata name of the output.
 _CLIENTS = {
-    MEDIAPIPE: {"probability": "TextClassifier", "embedding": "TextEmbedder"},
+    MEDIAPIPE: {
+        "probability": ("TextClassifier", _SCORES),
+        "embedding": ("TextEmbedder", _SCORES),
+    },
     TASK_LIBRARY: {
-        "probability": "BertNLClassifier",
-        "embedding": "TextEmbedder",
-        "start_logits": "BertQuestionAnswerer",
-        "end_logits": "BertQuestionAnswerer",
+        "probability": ("BertNLClassifier", (*_SCORES, "INT8")),
+        "embedding": ("TextEmbedder", _SCORES),
+        "start_logits": ("BertQuestionAnswerer", _FLOATS),
+        "end_logits": ("BertQuestionAnswerer", _FLOATS),
     },
 }
+_QUESTION_ANSWERER = "BertQuestionAnswerer"
 _QUESTION_LENGTH = 384
-# What clients convert to scores themselves.
-_OUTPUT_TYPES = (schema.TensorType.FLOAT32, schema.TensorType.UINT8)
 _NUM_INPUTS = 3
 
 _TYPE_NAMES = {
@@ -151,7 +156,8 @@ def _client(name, model, uses, described):
     reason = _reason_against(name, model, uses, described)
     if reason:
         return Runtime(name, False, reason)
-    return Runtime(name, True, _CLIENTS[name][_output_names(described)[0]])
+    client, _ = _CLIENTS[name][_output_names(described)[0]]
+    return Runtime(name, True, client)
 
 
 def _reason_against(name, model, uses, described):
@@ -164,9 +170,9 @@ def _reason_against(name, model, uses, described):
     if metadata_schema.BERT_TOKENIZER_OPTIONS not in options:
         return "the metadata ask for no tokenizer of its own"
     output = _output_names(described)[0]
-    client = _CLIENTS[name].get(output)
-    if client is None:
+    if output not in _CLIENTS[name]:
         return f"it has no client for an output {output}"
+    client, formats = _CLIENTS[name][output]
     inputs = [graph.tensors[i] for i in graph.inputs]
     if len(inputs) != _NUM_INPUTS or any(
         tensor.type != schema.TensorType.INT32 for tensor in inputs
@@ -174,12 +180,12 @@ def _reason_against(name, model, uses, described):
         types = ", ".join(_TYPE_NAMES[tensor.type] for tensor in inputs)
         return f"it feeds {_NUM_INPUTS} INT32 inputs, the file takes {types}"
     length = int(inputs[0].shape[-1])
-    if client == "BertQuestionAnswerer" and length != _QUESTION_LENGTH:
+    if client == _QUESTION_ANSWERER and length != _QUESTION_LENGTH:
         return f"{client} feeds {_QUESTION_LENGTH} tokens, not {length}"
     for index in graph.outputs:
-        if graph.tensors[index].type not in _OUTPUT_TYPES:
-            kind = _TYPE_NAMES[graph.tensors[index].type]
-            return f"it reads FLOAT32 or UINT8, the output is {kind}"
+        kind = _TYPE_NAMES[graph.tensors[index].type]
+        if kind not in formats:
+            return f"{client} reads {' or '.join(formats)}, not {kind}"
     custom = _custom_names(uses)
     if custom:
         return f"it does not register {', '.join(custom)}"

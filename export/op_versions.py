@@ -211,7 +211,7 @@ def needed_version(name: str, operator, graph) -> int:
     types = [_TYPE_NAMES[tensor.type] for tensor in inputs]
     output = _TYPE_NAMES[graph.tensors[operator.outputs[0]].type]
     if name == "FULLY_CONNECTED":
-        return _fully_connected(inputs, types, operator.builtinOptions)
+        return _fully_connected(inputs, types, operator)
     if name == "CONV_2D":
         return _conv_2d(inputs, types, operator.builtinOptions)
     if name in _CONVERSIONS:
@@ -239,8 +239,9 @@ def needed_version(name: str, operator, graph) -> int:
     return version
 
 
-def _fully_connected(inputs, types, options):
+def _fully_connected(inputs, types, operator):
     # Of several conditions the one that asks for most counts.
+    options = operator.builtinOptions
     version = 1
     if types[1] == "INT4":
         version = 13 if types[0] == "INT16" else 10
@@ -252,7 +253,7 @@ def _fully_connected(inputs, types, options):
         version = 9 if options.asymmetricQuantizeInputs else 3
         if _is_per_channel(inputs[1]):
             version = 12
-    if len(inputs) == 2:
+    if len(operator.inputs) == 2:  # An absent bias is -1 otherwise.
         version = max(version, 6)
     if options.keepNumDims:
         version = max(version, 5)

@@ -69,12 +69,12 @@ def test_mediapipe_classifies_as_we_do(mediapipe, files, variant):
     )
 
 
-@pytest.mark.parametrize("variant", TASK_LIBRARY_TOLERANCES)
+@pytest.mark.parametrize("variant", [*TASK_LIBRARY_TOLERANCES, "int8_output"])
 def test_task_library_classifies_as_we_do(task_library, files, variant):
     _assert_same_labels(
         _classified(task_library["classifier", variant]),
         _own(files, "classifier", variant),
-        TASK_LIBRARY_TOLERANCES[variant],
+        TASK_LIBRARY_TOLERANCES.get(variant, OLD_INTEGERS),
     )
 
 
@@ -167,6 +167,15 @@ def _assert_lint(client, answers, files):
     assert {
         key: "values" in answer for key, answer in answers.items()
     } == expected
+
+
+def test_mediapipe_refuses_integer_outputs(mediapipe):
+    assert "error" in mediapipe["classifier", "int8_output"]
+
+
+def test_without_tokenizer_options_both_refuse(mediapipe, task_library):
+    for answers in (mediapipe, task_library):
+        assert "error" in answers["classifier", "no_tokenizer"]
 
 
 def test_what_lint_refuses_is_wrong_without_a_word(task_library, files):
