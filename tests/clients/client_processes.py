@@ -14,8 +14,8 @@ _FOLDER = pathlib.Path(__file__).parent
 _ROOT = _FOLDER.parent.parent
 # Variable that names a Python, and the folder that `make test-clients` makes.
 _PYTHONS = {
-    MEDIAPIPE: ("MEDIAPIPE_PYTHON", ".venv-mediapipe"),
-    TASK_LIBRARY: ("TASK_LIBRARY_PYTHON", ".venv-task-library"),
+    MEDIAPIPE: ("MEDIAPIPE_CLIENT_PYTHON", ".venv-mediapipe"),
+    TASK_LIBRARY: ("TASK_LIBRARY_CLIENT_PYTHON", ".venv-task-library"),
 }
 _TIMEOUT_SECONDS = 600
 
