@@ -20,6 +20,7 @@ from export import verification
 from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
+from mobilebert_tf import wordpiece
 from mobilebert_tf.fine_tuning import model_selection
 
 SAVED_MODEL = "saved_model"
@@ -47,6 +48,8 @@ class Options:
         seed: chooses them.
         max_metric_drop: points that a variant may lose against Keras.
         num_threads: of the interpreters.
+        tokenization: of the examples, one of wordpiece.MODES: "device" judges
+            by the tokens that client libraries make.
     """
 
     model_dir: str
@@ -59,6 +62,7 @@ class Options:
     seed: int = 0
     max_metric_drop: float = 1.0
     num_threads: int = 1
+    tokenization: str = wordpiece.BERT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +138,7 @@ def export(options: Options) -> Result:
             options.data,
             options.params_override,
             cache_dir,
+            options.tokenization,
         )
         print(f"Exporting {trained.checkpoint}", flush=True)
         sets = data.evaluation_sets()
