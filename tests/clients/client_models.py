@@ -149,6 +149,11 @@ def run(
     return {name: np.concatenate(rows) for name, rows in results.items()}
 
 
+def length_of(path: str) -> int:
+    """Returns the tokens that a file takes."""
+    return litert_model.LiteRtModel(path).input_shapes["input_word_ids"][1]
+
+
 def device_ids(texts: list[str], vocab_file: str) -> list[list[int]]:
     """Returns the ids that clients make of texts, without [CLS] and [SEP]."""
     tokenizer = tokenization.WordPieceTokenizer(vocab_file, mode="device")

@@ -16,9 +16,10 @@ from export import op_lint
 
 # Of probabilities and coordinates of unit vectors: float kernels differ by
 # rounding, integer ones by the release of the runtime, which decides what
-# XNNPACK computes how. MediaPipe's is as old as ours.
+# XNNPACK computes how: here in a random network that is made sure of itself, on
+# real sentences 0.02. MediaPipe's release is as new as ours.
 ROUNDING = 1e-5
-OLD_INTEGERS = 0.06
+OLD_INTEGERS = 0.08
 MEDIAPIPE_TOLERANCES = dict.fromkeys(client_models.VARIANTS, ROUNDING)
 TASK_LIBRARY_TOLERANCES = {
     "float32": ROUNDING,
