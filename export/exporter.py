@@ -21,6 +21,7 @@ from export import verification
 from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
+from mobilebert_tf import wordpiece
 from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.quantization_aware import ranges
 
@@ -49,6 +50,8 @@ class Options:
         seed: chooses them.
         max_metric_drop: points that a variant may lose against Keras.
         num_threads: of the interpreters.
+        tokenization: of the examples, one of wordpiece.MODES: "device" judges
+            by the tokens that client libraries make.
     """
 
     model_dir: str
@@ -61,6 +64,7 @@ class Options:
     seed: int = 0
     max_metric_drop: float = 1.0
     num_threads: int = 1
+    tokenization: str = wordpiece.BERT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +140,7 @@ def export(options: Options) -> Result:
             options.data,
             options.params_override,
             cache_dir,
+            options.tokenization,
         )
         print(f"Exporting {trained.checkpoint}", flush=True)
         sets = data.evaluation_sets()
