@@ -55,6 +55,7 @@ class ModelFile:
     Attributes:
         tensors: list of Tensor.
         operators: list of Operator, in order of execution.
+        inputs: tuple of the indices of the tensors that it is given.
     """
 
     def __init__(self, content: bytes):
@@ -63,6 +64,7 @@ class ModelFile:
         )
         graph = self._model.subgraphs[0]
         self.tensors = [self._tensor(tensor) for tensor in graph.tensors]
+        self.inputs = tuple(int(i) for i in graph.inputs)
         self.operators = [
             Operator(
                 name=flatbuffer_utils.opcode_to_name(
