@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from export import calibration
+from export import file_cost
 from export import inference_graph
+from export import outliers
 from export import quantization
 from export import saved_model
 from export import task_data
@@ -28,6 +30,7 @@ VOCAB_FILE = "vocab.txt"
 LABELS_FILE = "labels.txt"
 
 _PROGRESS_STEPS = 4
+_OUTLIER_EXAMPLES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Options:
         seed: chooses them.
         max_metric_drop: points that a variant may lose against Keras.
         num_threads: of the interpreters.
+        measure_secs: for which each file's latency is measured, 0 for none.
     """
 
     model_dir: str
@@ -59,6 +63,7 @@ class Options:
     seed: int = 0
     max_metric_drop: float = 1.0
     num_threads: int = 1
+    measure_secs: float = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +76,7 @@ class Variant:
         size: bytes; 0 without a file.
         seconds: to make it.
         verdict: its Verification, or None.
+        cost: of an inference, or why it is not known.
         error: why it could not be made or run, "" otherwise.
     """
 
@@ -79,6 +85,7 @@ class Variant:
     size: int = 0
     seconds: float = 0.0
     verdict: verification.Verification | None = None
+    cost: file_cost.FileCost | str = "not measured"
     error: str = ""
 
     @property
@@ -99,6 +106,7 @@ class Result:
         data: what was given of the data; the rest is the model's own.
         max_seq_length: as used.
         judge: with the Keras model's outputs and metrics.
+        outliers: of the float32 graph; none if it was not converted.
         variants: in the order asked for.
     """
 
@@ -107,6 +115,7 @@ class Result:
     data: Mapping[str, object]
     max_seq_length: int
     judge: verification.Judge
+    outliers: tuple[outliers.Outlier, ...]
     variants: tuple[Variant, ...]
 
 
@@ -154,12 +163,15 @@ def export(options: Options) -> Result:
             _make_and_verify(name, maker, judge, options.output)
             for name in options.variants
         ]
+        found = maker.outliers(judge)
+    variants = _with_costs(variants, options)
     return Result(
         checkpoint=trained.checkpoint,
         info=trained.info,
         data={name: v for name, v in options.data.items() if v is not None},
         max_seq_length=length,
         judge=judge,
+        outliers=tuple(found),
         variants=tuple(variants),
     )
 
@@ -181,6 +193,22 @@ class _Maker:
             saved_model.write(self.model, path)
         else:
             files.write_bytes(path, self._content(name))
+
+    def float_model(self, name):
+        """Returns the float32 file that a variant was quantized from."""
+        if name in (quantization.FLOAT32, SAVED_MODEL):
+            return None
+        return self._float_model
+
+    def outliers(self, judge):
+        """Returns the outliers of the float32 graph, if there is one."""
+        if self._float_model is None:
+            return ()
+        return outliers.find(
+            self._float_model,
+            judge.examples(_OUTLIER_EXAMPLES),
+            self._options.num_threads,
+        )
 
     def _content(self, name):
         if self._float_model is None:
@@ -221,7 +249,7 @@ def _make_and_verify(name, maker, judge, output):
         maker.make(name, path)
         seconds = time.monotonic() - start
         print(f"Verifying {path}", flush=True)
-        verdict = judge.verify(name, path)
+        verdict = judge.verify(name, path, maker.float_model(name))
     except (
         ValueError,
         OSError,
@@ -240,6 +268,19 @@ def _make_and_verify(name, maker, judge, output):
         print(f"{name} failed: {reason}", flush=True)
         return Variant(name, path, error=reason)
     return Variant(name, path, _size(path), seconds, verdict)
+
+
+def _with_costs(variants, options):
+    """Adds what the files cost, all measured in turn."""
+    paths = [v.path for v in variants if v.verdict and os.path.isfile(v.path)]
+    if not options.measure_secs:
+        return variants
+    if paths:
+        print("Measuring latency", flush=True)
+    costs = file_cost.measure(paths, options.num_threads, options.measure_secs)
+    return [
+        dataclasses.replace(v, cost=costs.get(v.path, v.cost)) for v in variants
+    ]
 
 
 def variant_path(output: str, name: str) -> str:

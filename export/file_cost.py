@@ -27,7 +27,8 @@ class FileCost:
         load_ms: median time to load the file and allocate its tensors.
         peak_memory_bytes: resident memory that loading and running the file
             added to the process, the largest of the rounds.
-        notes: what speaks against the numbers; empty if nothing.
+        is_disturbed: whether other programs had the cores meanwhile, so that
+            the latency is too high.
     """
 
     num_threads: int
@@ -36,7 +37,7 @@ class FileCost:
     median_ms: float
     load_ms: float
     peak_memory_bytes: int
-    notes: tuple[str, ...] = ()
+    is_disturbed: bool
 
 
 def measure(
@@ -101,7 +102,6 @@ def _summary(
 ) -> FileCost:
     measured = [each.measurement for each in observations]
     latencies = [each.latency for each in measured]
-    notes = [note for each in observations for note in each.notes]
     return FileCost(
         num_threads=num_threads,
         num_runs=sum(each.count for each in latencies),
@@ -111,5 +111,6 @@ def _summary(
         peak_memory_bytes=max(
             each.peak_memory_delta_bytes for each in measured
         ),
-        notes=tuple(dict.fromkeys(notes)),
+        # What an observation may note is just that.
+        is_disturbed=any(each.notes for each in observations),
     )

@@ -55,6 +55,11 @@ class TensorError:
     sqnr_db: float
     local_sqnr_db: float
 
+    @property
+    def short_name(self) -> str:
+        """The name, of the first operator where several are fused."""
+        return self.name.partition(";")[0]
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerErrors:
