@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from export import calibration
+from export import consistency
 from export import file_cost
 from export import inference_graph
 from export import outliers
@@ -127,7 +128,9 @@ def export(options: Options) -> Result:
     """
     _check_options(options)
     folder = model_selection.best_or_newest(options.model_dir)
+    consistency.check_folder(options.model_dir, folder)
     trained = model_directory.load(folder)
+    consistency.check_weights(trained)
     length = (
         trained.info.max_seq_length
         if options.max_seq_length is None
@@ -158,6 +161,18 @@ def export(options: Options) -> Result:
             options.max_metric_drop,
             options.num_threads,
         )
+        is_as_trained = (
+            length == trained.info.max_seq_length
+            and not options.params_override
+            and not any(v is not None for v in options.data.values())
+        )
+        if is_as_trained:
+            consistency.check_scores(
+                folder,
+                trained.checkpoint,
+                judge.metrics_of_sets,
+                data.points_of,
+            )
         maker = _Maker(options, trained.model, length, data)
         variants = [
             _make_and_verify(name, maker, judge, options.output)

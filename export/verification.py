@@ -109,6 +109,7 @@ class Judge:
         num_rows: of each set, by name.
         values: what an app would read of the Keras model on the first set.
         metrics: {name: value} of the Keras model on all sets.
+        metrics_of_sets: the same by set.
         points: points in a unit, by the metrics judged by.
     """
 
@@ -132,6 +133,9 @@ class Judge:
         evaluated = evaluate(sets, model)
         self.values = self._app_values(evaluated)
         self.metrics = evaluation_set.joint_metrics(evaluated)
+        self.metrics_of_sets = {
+            each.set.name: each.measurement.metrics for each in evaluated
+        }
         points = {name: points_of(name) for name in self.metrics}
         self.points = {name: each for name, each in points.items() if each}
 
