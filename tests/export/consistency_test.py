@@ -42,8 +42,8 @@ def test_nothing_to_refuse(folder):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda tokens: [*tokens, "more"], "has 41 entries but .* size is 40"),
-        (lambda tokens: tokens[:-1], "has 39 entries but .* size is 40"),
+        (lambda tokens: [*tokens, "more"], "has 41 entries but .* is 40"),
+        (lambda tokens: tokens[:-1], "has 39 entries but .* is 40"),
         (
             lambda tokens: [t.replace("[CLS]", "cls") for t in tokens],
             r"missing special tokens \[CLS\]",
