@@ -19,6 +19,7 @@ from export import outliers
 from export import quantization
 from export import saved_model
 from export import task_data
+from export import text_input
 from export import verification
 from mobilebert_tf import cli
 from mobilebert_tf import files
@@ -26,12 +27,13 @@ from mobilebert_tf import model_directory
 from mobilebert_tf.fine_tuning import model_selection
 
 SAVED_MODEL = "saved_model"
-VARIANTS = (*quantization.VARIANTS, SAVED_MODEL)
+VARIANTS = (*quantization.VARIANTS, SAVED_MODEL, *text_input.VARIANTS)
 VOCAB_FILE = "vocab.txt"
 LABELS_FILE = "labels.txt"
 
 _PROGRESS_STEPS = 4
 _OUTLIER_EXAMPLES = 16
+_PAIR_EXAMPLES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +175,8 @@ def export(options: Options) -> Result:
                 judge.metrics_of_sets,
                 data.points_of,
             )
-        maker = _Maker(options, trained.model, length, data)
+        maker = _Maker(options, trained, length, data)
+        maker.note_pairs(judge)
         variants = [
             _make_and_verify(name, maker, judge, options.output)
             for name in options.variants
@@ -194,24 +197,41 @@ def export(options: Options) -> Result:
 class _Maker:
     """Makes variants; all .tflite files start from one conversion."""
 
-    def __init__(self, options, model, length, data):
+    def __init__(self, options, trained, length, data):
         self._options = options
+        self._trained = trained
         self._length = length
         self._data = data
         self._float_model = None
-        self.model = model
+        self._is_pair = False
+
+    def note_pairs(self, judge):
+        """Notes whether the task is on pairs of texts."""
+        self._is_pair = any(
+            example["input_type_ids"].any()
+            for example in judge.examples(_PAIR_EXAMPLES)
+        )
+
+    @property
+    def text(self):
+        """What makes features of texts; None for a head without."""
+        if self._trained.info.head not in text_input.HEADS:
+            return None
+        return text_input.TextInput(
+            self._trained.tokenizer, self._length, self._is_pair
+        )
 
     def make(self, name, path):
         """Writes a variant."""
         if name == SAVED_MODEL:
             print("Saving the Keras model", flush=True)
-            saved_model.write(self.model, path)
+            saved_model.write(self._trained.model, path, self.text)
         else:
             files.write_bytes(path, self._content(name))
 
     def float_model(self, name):
         """Returns the float32 file that a variant was quantized from."""
-        if name in (quantization.FLOAT32, SAVED_MODEL):
+        if name in (quantization.FLOAT32, SAVED_MODEL, *text_input.VARIANTS):
             return None
         return self._float_model
 
@@ -226,10 +246,19 @@ class _Maker:
         )
 
     def _content(self, name):
+        if name in text_input.VARIANTS:
+            if self.text is None:
+                raise ValueError(
+                    f"{name}: expected a model with head "
+                    f"{' or '.join(text_input.HEADS)}, got "
+                    f"{self._trained.info.head}"
+                )
+            base = self._content(text_input.VARIANTS[name])
+            return text_input.add_tokenizer(base, self.text)
         if self._float_model is None:
             print("Converting the float32 graph", flush=True)
             self._float_model = quantization.convert(
-                inference_graph.module_of(self.model, self._length)
+                inference_graph.module_of(self._trained.model, self._length)
             )
         if name == quantization.FLOAT32:
             return self._float_model
@@ -264,7 +293,8 @@ def _make_and_verify(name, maker, judge, output):
         maker.make(name, path)
         seconds = time.monotonic() - start
         print(f"Verifying {path}", flush=True)
-        verdict = judge.verify(name, path, maker.float_model(name))
+        text = maker.text if name in text_input.VARIANTS else None
+        verdict = judge.verify(name, path, maker.float_model(name), text=text)
     except (
         ValueError,
         OSError,

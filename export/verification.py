@@ -17,6 +17,8 @@ from export import graph_heads
 from export import layer_errors as layer_errors_lib
 from export import model_file
 from export import quantization
+from export import text_input
+from export import text_model
 from mobilebert_tf import files
 from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.evaluation import evaluation_set
@@ -57,7 +59,11 @@ _EXPECTATIONS = {
     quantization.INT8: Expectation("INT8", ("INT8",)),
     # Of a table the weights are activations.
     "int16x8": Expectation("INT16", ("INT8", "INT16")),
+    "text": Expectation("FLOAT32", ("FLOAT32",), 1e-4),
+    "text_int8": Expectation("INT8", ("INT8",)),
 }
+# In which ids and positions are computed.
+_ID_FORMATS = ("INT32", "INT64")
 _OTHERS = Expectation(max_difference=1e-4)
 _NUM_LAYER_ERROR_EXAMPLES = 8
 # Of the difference of two metrics, in points.
@@ -153,6 +159,7 @@ class Judge:
         path: str,
         float_model: bytes | None = None,
         num_kept: Mapping[str, int] = types.MappingProxyType({}),
+        text: text_input.TextInput | None = None,
     ) -> Verification:
         """Loads a file afresh, runs it, and judges it.
 
@@ -163,17 +170,23 @@ class Judge:
                 the errors of its operators.
             num_kept: how many of an operator, by name, were kept in a higher
                 precision on purpose, the head's layers apart.
+            text: of a text-in file, what makes its features.
 
         Raises:
             ValueError: if it cannot be loaded or run, or its outputs cannot
                 be compared.
         """
         expected = _EXPECTATIONS.get(variant, _OTHERS)
+        model = path
         census, weights, delegation, layer_errors = {}, {}, None, None
         failures = []
         if os.path.isfile(path):
             content = files.read_bytes(path)
-            delegation = delegation_lib.delegation(path, self._num_threads)
+            if text is None:
+                delegation = delegation_lib.delegation(path, self._num_threads)
+            else:
+                model = text_model.TextModel(path, text, self._num_threads)
+                delegation = delegation_lib.of_interpreter(model.interpreter)
             graph = model_file.ModelFile(content)
             census, weights = graph.census(), graph.weight_census()
             allowed = collections.Counter(num_kept)
@@ -186,7 +199,7 @@ class Judge:
                     self.examples(_NUM_LAYER_ERROR_EXAMPLES),
                     self._num_threads,
                 )
-        evaluated = evaluate(self._sets, path, self._num_threads)
+        evaluated = evaluate(self._sets, model, self._num_threads)
         values = self._app_values(evaluated)
         comparisons = {
             name: comparison.compare(reference, values[name])
@@ -238,8 +251,8 @@ def evaluate(
 
     Args:
         sets: EvaluationSets.
-        model: the Keras model, or the path of a .tflite or SavedModel, which
-            is loaded afresh.
+        model: the Keras model, the path of a .tflite or SavedModel, which is
+            loaded afresh, or a ModelForm.
         num_threads: of LiteRT.
 
     Raises:
@@ -298,7 +311,7 @@ def _unexpected(counts, expected, allowed, what):
         f"{' or '.join(expected)}"
         for name in INTEGER_OPS
         for number_format, count in counts.get(name, {}).items()
-        if number_format not in expected
+        if number_format not in (*expected, *_ID_FORMATS)
         and not (number_format == "FLOAT32" and count <= allowed.get(name, 0))
     ]
 

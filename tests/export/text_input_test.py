@@ -1,16 +1,20 @@
 """Texts in: the same features, and the same outputs, as by way of features."""
 
+import functools
+
 import numpy as np
 import pytest
 import small_models
 import tensorflow as tf
 from ai_edge_litert import interpreter as litert
 
+from export import calibration
 from export import delegation
 from export import inference_graph
 from export import quantization
 from export import saved_model
 from export import text_input
+from export import text_model
 from mobilebert_tf import tokenization
 from mobilebert_tf.data import glue
 
@@ -37,7 +41,7 @@ TEXTS = [
 ]
 OTHERS = ["good", "a " * 30, "", "x x", "bad " * 30, "we", "it was", "."]
 # Where FastBertTokenizer is not BERT's.
-DIFFERENT = ["straße", "the end…", "go\u200bod"]
+DIFFERENT = ["straße", "the end…", "go\x01od", "the x²", "ﬁlm", "a" * 150]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +101,9 @@ def test_saved_model_takes_texts(tokenizer, others, tmp_path):
     )
 
 
-def _float_model(model):
+@functools.cache
+def _float_model(head):
+    model = small_models.MAKERS[head](CONFIG)
     return quantization.convert(inference_graph.module_of(model, LENGTH))
 
 
@@ -122,7 +128,7 @@ def _run_texts(content, **texts):
 
 @pytest.mark.parametrize("head", ["classification", "embedding_mean"])
 def test_tflite_takes_texts(tokenizer, head):
-    features_in = _float_model(small_models.MAKERS[head](CONFIG))
+    features_in = _float_model(head)
     text = text_input.TextInput(tokenizer, LENGTH)
     content = text_input.add_tokenizer(features_in, text)
     outputs = _run_texts(content, text=TEXTS)
@@ -139,7 +145,7 @@ def test_tflite_takes_texts(tokenizer, head):
 
 
 def test_tflite_takes_pairs(tokenizer):
-    features_in = _float_model(small_models.make_classifier(CONFIG))
+    features_in = _float_model("classification")
     text = text_input.TextInput(tokenizer, LENGTH, is_pair=True)
     content = text_input.add_tokenizer(features_in, text)
     outputs = _run_texts(content, text=TEXTS, text_pair=OTHERS)
@@ -149,7 +155,7 @@ def test_tflite_takes_pairs(tokenizer):
 
 
 def test_runs_only_with_the_operators_of_tensorflow_text(tokenizer):
-    features_in = _float_model(small_models.make_classifier(CONFIG))
+    features_in = _float_model("classification")
     text = text_input.TextInput(tokenizer, LENGTH)
     content = text_input.add_tokenizer(features_in, text)
     with pytest.raises((RuntimeError, ValueError), match="FastBertNormalize"):
@@ -165,6 +171,43 @@ def test_tokenizers_differ_only_where_it_says(tokenizer):
             fast.tokenize([text]).to_list()
             != tokenizer.tokenize([text]).to_list()
         ), text
+
+
+@pytest.mark.parametrize("others", [None, OTHERS], ids=["single", "pair"])
+def test_text_in_file_is_scored_on_features(tokenizer, others, tmp_path):
+    features_in = _float_model("classification")
+    text = text_input.TextInput(tokenizer, LENGTH, is_pair=others is not None)
+    path = tmp_path / "model_text.tflite"
+    path.write_bytes(text_input.add_tokenizer(features_in, text))
+    model = text_model.TextModel(str(path), text)
+    assert model.input_shapes["input_mask"] == (1, LENGTH)
+    assert model.output_shapes == {"probabilities": (1, 3)}
+    features = _expected(tokenizer, TEXTS, others)
+    outputs = [
+        model.run(row, ["probabilities"])["probabilities"]
+        for row in calibration.single_rows(features)
+    ]
+    expected = small_models.run(features_in, features)["probabilities"]
+    np.testing.assert_allclose(np.concatenate(outputs), expected, atol=1e-6)
+
+
+def test_texts_of_features(tokenizer):
+    text = text_input.TextInput(tokenizer, LENGTH, is_pair=True)
+    (row,) = calibration.single_rows(
+        _expected(tokenizer, ["Films ? unseen"], ["is it THE ende"])
+    )
+    assert text_model.texts_of(row, text) == {
+        "text": "films ? \ue000",
+        "text_pair": "is it the ende",
+    }
+
+
+def test_broken_text_in_file(tokenizer, tmp_path):
+    path = tmp_path / "model_text.tflite"
+    path.write_bytes(b"not a model")
+    text = text_input.TextInput(tokenizer, LENGTH)
+    with pytest.raises(ValueError, match="model_text.tflite: LiteRT cannot"):
+        text_model.TextModel(str(path), text)
 
 
 def test_vocabulary_with_repeated_lines(tmp_path):
