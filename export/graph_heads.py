@@ -3,6 +3,8 @@
 A head takes the encoder's outputs and the mask and returns the file's outputs
 by name. Its attributes say
 
+    reading(basis)    returns the head that reads x * basis (float [H]) in
+                      place of x, None for 1
     first_token_only  whether it reads the first token alone
     output_names      names of the outputs
     num_layers        how many dense layers give outputs, poolers apart
@@ -12,6 +14,7 @@ Legend: S sequence, H hidden_size, C labels.
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 
 from export import graph_ops
@@ -56,6 +59,11 @@ class FirstTokenHead:
     def output_names(self) -> tuple[str, ...]:
         return (self.output,)
 
+    def reading(self, basis: np.ndarray | None) -> "FirstTokenHead":
+        if self.pooler is None:
+            return dataclasses.replace(self, dense=self.dense.reading(basis))
+        return dataclasses.replace(self, pooler=self.pooler.reading(basis))
+
     def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
         del mask
         pooled = _pool(outputs[-1], self.pooler)  # [1, H]
@@ -79,6 +87,9 @@ class TokenHead:
     output_names = (LOGITS,)
     num_layers = 1
 
+    def reading(self, basis: np.ndarray | None) -> "TokenHead":
+        return TokenHead(self.dense.reading(basis))
+
     def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
         del mask
         logits = graph_ops.dense(outputs[-1], self.dense, "logits")  # [S, C]
@@ -100,6 +111,9 @@ class SpanHead:
     output_names = (START_LOGITS, END_LOGITS)
     num_layers = 2
 
+    def reading(self, basis: np.ndarray | None) -> "SpanHead":
+        return SpanHead(self.start.reading(basis), self.end.reading(basis))
+
     def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
         del mask
         return {
@@ -118,13 +132,18 @@ class SentenceEmbeddingHead:
     Attributes:
         pooling: one of modeling.heads.POOLINGS.
         normalize: whether to divide by the L2 norm.
+        basis: of what it reads, None for 1.
     """
 
     pooling: str
     normalize: bool
+    basis: np.ndarray | None = None
 
     output_names = (SENTENCE_EMBEDDING,)
     num_layers = 0
+
+    def reading(self, basis: np.ndarray | None) -> "SentenceEmbeddingHead":
+        return dataclasses.replace(self, basis=basis)
 
     @property
     def first_token_only(self) -> bool:
@@ -133,6 +152,7 @@ class SentenceEmbeddingHead:
     def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
         vector = outputs[-1]  # [1, H], or [S, H] as yet
         with tf.name_scope(POOLING_SCOPE):
+            vector = _undo(vector, self.basis)
             if self.pooling == heads.MEAN_POOLING:
                 real = tf.cast(tf.reshape(mask, [-1, 1]), tf.float32)  # [S, 1]
                 count = tf.maximum(tf.reduce_sum(real), 1.0)
@@ -148,29 +168,43 @@ class EncoderHead:
 
     Attributes:
         pooler: H to H, or None.
+        basis: of what it reads, None for 1.
     """
 
     pooler: weights_lib.Dense | None
+    basis: np.ndarray | None = None
 
     first_token_only = False
     output_names = (SEQUENCE_OUTPUT, POOLED_OUTPUT)
     num_layers = 0
 
+    def reading(self, basis: np.ndarray | None) -> "EncoderHead":
+        pooler = self.pooler and self.pooler.reading(basis)
+        return EncoderHead(pooler, basis)
+
     def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
         del mask
+        with tf.name_scope(POOLING_SCOPE):
+            sequence = _undo(outputs[-1], self.basis)  # [S, H]
+        first_token = (outputs[-1] if self.pooler else sequence)[:1]
         return {
-            SEQUENCE_OUTPUT: tf.expand_dims(outputs[-1], 0),
-            POOLED_OUTPUT: _pool(outputs[-1][:1], self.pooler),
+            SEQUENCE_OUTPUT: tf.expand_dims(sequence, 0),
+            POOLED_OUTPUT: _pool(first_token, self.pooler),
         }
 
 
 class HiddenStatesHead:
     """All hidden states, float32 `hidden_state_{i}` [1, S, H], i = 0..L.
 
-    For verification: the embeddings, then the output of each block.
+    For verification: the embeddings, then the output of each block, each in
+    the basis that it is stored in.
     """
 
     first_token_only = False
+
+    def reading(self, basis: np.ndarray | None) -> "HiddenStatesHead":
+        del basis
+        return self
 
     def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
         del mask
@@ -227,6 +261,13 @@ def _pooler(model):
     if not model.encoder.has_pooler_weights:
         return None
     return weights_lib.from_dense(model.encoder.pooler)
+
+
+def _undo(values, basis):
+    """[R, H] as they are stored to what they are."""
+    if basis is None:
+        return values
+    return values * graph_ops.constant(1.0 / basis)
 
 
 def _pool(first_token, pooler):

@@ -24,18 +24,21 @@ def dense(
 ) -> tf.Tensor:
     """Returns inputs [R, in] @ kernel + bias, [R, out]."""
     with tf.name_scope(name):
-        return tf.nn.bias_add(
-            tf.matmul(inputs, constant(weights.kernel)), constant(weights.bias)
-        )
+        outputs = tf.matmul(inputs, constant(weights.kernel))
+        if weights.bias is None:
+            return outputs
+        return tf.nn.bias_add(outputs, constant(weights.bias))
 
 
-def matmul(inputs: tf.Tensor, kernel: np.ndarray, name: str) -> tf.Tensor:
-    """Returns inputs [R, in] @ kernel [in, out]."""
-    return tf.matmul(inputs, constant(kernel), name=name)
+def layer_norm(
+    inputs: tf.Tensor, weights: weights_lib.Norm | None
+) -> tf.Tensor:
+    """Returns the LayerNorm of inputs [R, width] over the last axis.
 
-
-def layer_norm(inputs: tf.Tensor, weights: weights_lib.Norm) -> tf.Tensor:
-    """Returns the LayerNorm of inputs [R, width] over the last axis."""
+    Without weights the inputs: their NoNorm has been folded.
+    """
+    if weights is None:
+        return inputs
     with tf.name_scope(LAYER_NORM_SCOPE):
         mean = tf.reduce_mean(inputs, axis=-1, keepdims=True)
         centred = inputs - mean

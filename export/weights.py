@@ -10,14 +10,27 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """y = x @ kernel + bias; kernel float [in, out], bias float [out]."""
+    """y = x @ kernel + bias; kernel float [in, out], bias float [out] or None.
+
+    The methods but `without_bias` are of layers with a bias.
+    """
 
     kernel: np.ndarray
-    bias: np.ndarray
+    bias: np.ndarray | None
 
     def scaled(self, factor: np.ndarray) -> "Dense":
         """Returns the layer whose output is `factor` (float [out]) * y."""
         return Dense(self.kernel * factor, self.bias * factor)
+
+    def reading(self, basis: np.ndarray | None) -> "Dense":
+        """Returns the layer with the output y of x * `basis` (float [in])."""
+        if basis is None:
+            return self
+        return Dense(self.kernel / basis[:, np.newaxis], self.bias)
+
+    def without_bias(self) -> "Dense":
+        """Returns x @ kernel."""
+        return Dense(self.kernel, None)
 
     def shifted(self, offset: np.ndarray) -> "Dense":
         """Returns the layer whose output is y + `offset` (float [out])."""

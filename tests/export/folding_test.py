@@ -22,28 +22,6 @@ def test_fold_norm():
     )
 
 
-def test_fold_embeddings_without_projection():
-    encoder = weights.Encoder(
-        word_table=_random(7, 4),
-        type_table=_random(2, 4),
-        position_table=_random(9, 4),
-        projection=None,
-        norm=weights.Norm(_random(4), _random(4)),
-        blocks=(),
-    )
-    table, projection, types, offset = folding.fold_embeddings(encoder, 5)
-    assert projection is None
-    total = (
-        encoder.word_table[3]
-        + encoder.type_table[1]
-        + encoder.position_table[:5]
-    )
-    np.testing.assert_allclose(
-        table[3] + types[1] + offset,
-        encoder.norm.gamma * total + encoder.norm.beta,
-    )
-
-
 def test_trigram_kernel():
     """The convolution's taps are previous, current, next."""
     words = _random(1, 6, 4)

@@ -5,6 +5,7 @@ import pytest
 import small_models
 from ai_edge_litert import interpreter as litert
 
+from export import folding
 from export import graph_heads
 from export import inference_graph
 from export import model_file
@@ -32,6 +33,108 @@ def test_float32_file_gives_keras_hidden_states(name):
     assert len(outputs) == len(expected) == config.num_hidden_layers + 1
     for i, hidden in enumerate(expected):
         small_models.assert_close(outputs[f"hidden_state_{i}"], hidden.numpy())
+
+
+def _random_bases(config, weights_of_encoder):
+    """A basis for every tensor that may have one."""
+    widths = {folding.WORDS: weights_of_encoder.word_table.shape[1]}
+    if config.normalization_type == "no_norm":
+        widths[folding.EMBEDDINGS] = config.hidden_size
+    for i, block in enumerate(weights_of_encoder.blocks):
+        scope = f"{folding.block_name(i)}/"
+        inner = len(block.query.bias)
+        widths[scope + folding.QUERY] = inner
+        widths[scope + folding.VALUE] = inner
+        for k, network in enumerate(block.feed_forward):
+            widths[scope + folding.INTERMEDIATE.format(k)] = len(
+                network.intermediate.bias
+            )
+        if config.normalization_type != "no_norm":
+            continue
+        width = len(block.attention_output.bias)
+        widths[scope + folding.ATTENTION_OUTPUT] = width
+        for k in range(len(block.feed_forward)):
+            widths[scope + folding.FEED_FORWARD_OUTPUT.format(k)] = width
+        if config.use_bottleneck:
+            for name in (folding.BOTTLENECK, folding.KEY_QUERY_BOTTLENECK):
+                widths[scope + name] = width
+            widths[scope + folding.OUTPUT_BOTTLENECK] = config.hidden_size
+    generator = np.random.default_rng(5)
+    return {
+        name: generator.uniform(0.3, 3.0, width)
+        for name, width in widths.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, config in small_models.CONFIGS.items()
+        if config.hidden_act == "relu"
+    ],
+)
+def test_bases_change_nothing_but_how_tensors_are_stored(name):
+    config = small_models.CONFIGS[name]
+    model = small_models.make_classifier(config)
+    inputs = small_models.make_inputs(config, count=2)
+    encoder = weights.from_encoder(model.encoder)
+    bases = _random_bases(config, encoder)
+    content = quantization.convert(
+        inference_graph.make_module(
+            config,
+            encoder,
+            small_models.SEQUENCE_LENGTH,
+            graph_heads.HiddenStatesHead(),
+            bases,
+        )
+    )
+    outputs = small_models.run(content, inputs)
+    hidden = model(inputs)["encoder_outputs"]
+    for i, stored in enumerate(folding.stream_names(config)):
+        small_models.assert_close(
+            outputs[f"hidden_state_{i}"],
+            hidden[i].numpy() * bases.get(stored, 1.0),
+        )
+
+
+def test_heads_undo_the_basis_of_what_they_read():
+    config = small_models.CONFIGS["mobilebert"]
+    inputs = small_models.make_inputs(config, count=2)
+    for make in small_models.MAKERS.values():
+        model = make(config)
+        encoder = weights.from_encoder(model.encoder)
+        module = inference_graph.module_of(
+            model,
+            small_models.SEQUENCE_LENGTH,
+            _random_bases(config, encoder),
+        )
+        outputs = small_models.run(quantization.convert(module), inputs)
+        expected = small_models.keras_outputs(model, inputs)
+        assert outputs.keys() == expected.keys()
+        for name, values in expected.items():
+            small_models.assert_close(outputs[name], values)
+
+
+def test_a_residual_in_the_basis_of_its_sum_has_no_factor():
+    config = small_models.CONFIGS["mobilebert"]
+    model = small_models.make_classifier(config)
+    encoder = weights.from_encoder(model.encoder)
+    basis = np.ones(config.hidden_size)
+    bases = {folding.EMBEDDINGS: basis}
+    names = folding.stream_names(config)[1:]
+    for name, block in zip(names, encoder.blocks, strict=True):
+        basis = basis / block.output_bottleneck_norm.gamma
+        bases[name] = basis
+    module = inference_graph.module_of(
+        model, small_models.SEQUENCE_LENGTH, bases
+    )
+    census = model_file.ModelFile(quantization.convert(module)).census()
+    mask = 1
+    assert census["MUL"] == {
+        "FLOAT32": mask
+        + config.num_hidden_layers * config.num_feedforward_networks
+    }
 
 
 def test_signature_and_shapes():
