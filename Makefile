@@ -5,12 +5,14 @@ INSTALLED := $(VENV)/installed
 PARITY_INSTALLED := $(VENV)/installed_parity
 BEAM_VENV := .venv-beam
 BEAM_INSTALLED := $(BEAM_VENV)/installed
+HUGGINGFACE_VENV := .venv-huggingface
+HUGGINGFACE_INSTALLED := $(HUGGINGFACE_VENV)/installed
 # Processes of a test run; a file's tests stay together.
 WORKERS ?= 2
 PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: install demo test test-slow test-parity test-beam lint clean
+.PHONY: install demo test test-slow test-parity test-beam huggingface lint clean
 
 install: $(INSTALLED)
 
@@ -33,6 +35,10 @@ test-parity: $(PARITY_INSTALLED)
 test-beam: $(BEAM_INSTALLED)
 	$(BEAM_VENV)/bin/python -m pytest tests/data/beam_builder_test.py
 
+# Hugging Face's TensorFlow models, with which benchmarks/export_latency.py
+# compares: their last releases, in an environment of its own.
+huggingface: $(HUGGINGFACE_INSTALLED)
+
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -54,5 +60,11 @@ $(BEAM_INSTALLED): setup.py pyproject.toml
 	$(BEAM_VENV)/bin/pip install -q -e '.[test,beam]'
 	touch $@
 
+$(HUGGINGFACE_INSTALLED): benchmarks/huggingface_requirements.txt
+	$(PYTHON) -m venv $(HUGGINGFACE_VENV)
+	$(HUGGINGFACE_VENV)/bin/pip install -q --upgrade pip
+	$(HUGGINGFACE_VENV)/bin/pip install -q -r $<
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(BEAM_VENV) out *.egg-info
+	rm -rf $(VENV) $(BEAM_VENV) $(HUGGINGFACE_VENV) out *.egg-info

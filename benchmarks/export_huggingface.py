@@ -27,9 +27,7 @@ _INPUTS = {
 
 def make_module(length: int) -> tf.Module:
     """Returns the encoder behind the inputs that the other files have."""
-    model = transformers.TFMobileBertModel(
-        transformers.MobileBertConfig(), add_pooling_layer=False
-    )
+    model = transformers.TFMobileBertModel(transformers.MobileBertConfig())
     model.build()
     export_weights.randomize(model.variables)
     module = tf.Module()

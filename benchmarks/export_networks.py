@@ -138,7 +138,9 @@ def _make_garden_files(length):
 
 def _make_bert_base(length):
     """Yields BERT_BASE, the Model Garden's."""
-    encoder = networks.BertEncoder(config_lib.MobileBertConfig().vocab_size)
+    encoder = networks.BertEncoder(
+        config_lib.MobileBertConfig().vocab_size, dict_outputs=True
+    )
     export_weights.randomize(encoder.variables)
     yield FLOAT32, _convert(_garden_module(encoder, length))
 
