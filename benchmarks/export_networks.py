@@ -36,7 +36,7 @@ FLOAT32 = quantization.FLOAT32
 DYNAMIC = "dynamic"
 INT8 = quantization.INT8
 
-NUM_EXAMPLES = 16
+_NUM_EXAMPLES = 16
 _CALIBRATION_SEED = 1
 
 
@@ -82,7 +82,7 @@ def _make_ours(length):
     examples = list(
         calibration.single_rows(
             make_inputs(
-                config.vocab_size, NUM_EXAMPLES, length, _CALIBRATION_SEED
+                config.vocab_size, _NUM_EXAMPLES, length, _CALIBRATION_SEED
             )
         )
     )
@@ -118,22 +118,22 @@ def _make_ours(length):
 def _make_garden_files(length):
     """Yields the Garden's encoder, float32 and as the converter quantises.
 
-    Calibrated on unpadded inputs: its penalty on padding, -1e9, would take the
-    int8 range of the scores.
+    Calibrated on unpadded inputs, and so at its best on them: its penalty on
+    padding, -1e9, does not take the int8 range of the scores.
     """
     config = config_lib.mobilebert()
     module = _garden_module(make_garden(config).encoder_network, length)
     yield FLOAT32, _convert(module)
     yield DYNAMIC, _convert(module, is_quantized=True)
     inputs = make_inputs(
-        config.vocab_size, NUM_EXAMPLES, length, _CALIBRATION_SEED, padded=False
+        config.vocab_size,
+        _NUM_EXAMPLES,
+        length,
+        _CALIBRATION_SEED,
+        padded=False,
     )
-    yield (
-        INT8,
-        _convert(
-            module, is_quantized=True, examples=calibration.single_rows(inputs)
-        ),
-    )
+    examples = list(calibration.single_rows(inputs))
+    yield INT8, _convert(module, is_quantized=True, examples=examples)
 
 
 def _make_bert_base(length):
