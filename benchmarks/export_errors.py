@@ -3,7 +3,7 @@ r"""Signal-to-noise ratio of the final hidden state of .tflite files.
     python -m benchmarks.export_errors --length=128 --models=ours_int8.tflite
 
 The reference is the Model Garden's Keras encoder in float32, whose weights the
-files of export_networks.py have. Prints one line of JSON: {file: {"full",
+files of export_peers.py have. Prints one line of JSON: {file: {"full",
 "padded": dB}}, at real positions, on inputs that no file was calibrated on.
 """
 
@@ -15,7 +15,7 @@ from absl import flags
 from ai_edge_litert import interpreter as litert
 
 from benchmarks import export_bars
-from benchmarks import export_networks
+from benchmarks import export_peers
 from export import calibration
 from export import graph_heads
 from mobilebert_tf import cli
@@ -40,10 +40,10 @@ def main(argv):
     del argv
     paths = flags.FLAGS.models
     config = config_lib.mobilebert()
-    encoder = export_networks.make_garden(config).encoder_network
+    encoder = export_peers.make_garden(config).encoder_network
     errors = {path: {} for path in paths}
     for name, is_padded in (("full", False), ("padded", True)):
-        inputs = export_networks.make_inputs(
+        inputs = export_peers.make_inputs(
             config.vocab_size,
             _NUM_EXAMPLES,
             flags.FLAGS.length,

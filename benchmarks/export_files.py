@@ -21,11 +21,12 @@ FILES = {
     "bert_base": ("float32",),
     "roof": ("float32", "int8"),
 }
-# What a network's files depend on, beside their length.
+# What the peers' files depend on, beside their length.
 _SOURCES = (
     "export_huggingface.py",
-    "export_networks.py",
+    "export_peers.py",
     "export_weights.py",
+    "pretraining_distillation.py",
 )
 
 
@@ -58,9 +59,11 @@ def make(
     Raises:
         ValueError: if the process that makes them fails.
     """
-    python, script = sys.executable, "export_networks.py"
-    arguments = [f"--network={network}"]
-    if network == _HUGGINGFACE:
+    python, script = sys.executable, "export_peers.py"
+    arguments = [f"--peer={network}"]
+    if network == OURS:
+        script, arguments = "export_ours.py", []
+    elif network == _HUGGINGFACE:
         python, script = huggingface_python, "export_huggingface.py"
         arguments = []
         if not python:

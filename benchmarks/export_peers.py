@@ -1,15 +1,14 @@
-r"""Makes the .tflite files that export_latency.py compares.
+r"""Makes the .tflite files that export_latency.py compares ours with.
 
-    python -m benchmarks.export_networks --network=garden --length=128 \
+    python -m benchmarks.export_peers --peer=garden --length=128 \
         --folder=out/garden
 
-A process for each network: conversion takes memory that Python keeps. "ours"
-and "garden" have the same weights, to the last bit.
+A process for each: conversion takes memory that Python keeps. Those of Hugging
+Face are export_huggingface.py's.
 """
 
 import functools
 import os
-import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
 
@@ -24,20 +23,12 @@ from benchmarks import pretraining_distillation
 from export import calibration
 from export import graph_heads
 from export import inference_graph
-from export import quantization
 from mobilebert_tf import cli
 from mobilebert_tf import files
-from mobilebert_tf import model_directory
-from mobilebert_tf.checkpoints import conversion
 from mobilebert_tf.modeling import config as config_lib
-from mobilebert_tf.modeling import models
 
-FLOAT32 = quantization.FLOAT32
-DYNAMIC = "dynamic"
-INT8 = quantization.INT8
-
-_NUM_EXAMPLES = 16
-_CALIBRATION_SEED = 1
+NUM_EXAMPLES = 16
+CALIBRATION_SEED = 1
 
 
 def make_inputs(
@@ -65,56 +56,6 @@ def make_garden(config: config_lib.MobileBertConfig) -> tf_keras.Model:
     return model
 
 
-def make_twin(
-    garden: tf_keras.Model, config: config_lib.MobileBertConfig
-) -> models.MobileBertForPreTraining:
-    """Returns our model with the weights of the Garden's."""
-    with tempfile.TemporaryDirectory() as folder:
-        tf.train.Checkpoint(model=garden).save(os.path.join(folder, "ckpt"))
-        config.to_json_file(os.path.join(folder, model_directory.CONFIG_FILE))
-        return conversion.build_model(conversion.read(folder))
-
-
-def _make_ours(length):
-    """Yields our encoder in each variant, and int8 heads."""
-    config = config_lib.mobilebert()
-    weights = make_twin(make_garden(config), config).encoder.get_weights()
-    examples = list(
-        calibration.single_rows(
-            make_inputs(
-                config.vocab_size, _NUM_EXAMPLES, length, _CALIBRATION_SEED
-            )
-        )
-    )
-    for name, model, variants in (
-        ("", models.MobileBertModel(config), (FLOAT32, DYNAMIC, INT8)),
-        (
-            "classifier_",
-            models.MobileBertForSequenceClassification(config, num_labels=2),
-            (INT8,),
-        ),
-        (
-            "questions_",
-            models.MobileBertForQuestionAnswering(config),
-            (INT8,),
-        ),
-    ):
-        model.build_weights()
-        export_weights.randomize(model.variables)
-        model.encoder.set_weights(weights)
-        float_model = quantization.convert(
-            inference_graph.module_of(model, length)
-        )
-        ranges = calibration.collect_ranges(float_model, examples)
-        for variant in variants:
-            content = float_model
-            if variant != FLOAT32:
-                content = quantization.quantize(
-                    float_model, quantization.load_recipe(variant), ranges
-                )
-            yield f"{name}{variant}", content
-
-
 def _make_garden_files(length):
     """Yields the Garden's encoder, float32 and as the converter quantises.
 
@@ -123,17 +64,17 @@ def _make_garden_files(length):
     """
     config = config_lib.mobilebert()
     module = _garden_module(make_garden(config).encoder_network, length)
-    yield FLOAT32, _convert(module)
-    yield DYNAMIC, _convert(module, is_quantized=True)
+    yield "float32", _convert(module)
+    yield "dynamic", _convert(module, is_quantized=True)
     inputs = make_inputs(
         config.vocab_size,
-        _NUM_EXAMPLES,
+        NUM_EXAMPLES,
         length,
-        _CALIBRATION_SEED,
+        CALIBRATION_SEED,
         padded=False,
     )
     examples = list(calibration.single_rows(inputs))
-    yield INT8, _convert(module, is_quantized=True, examples=examples)
+    yield "int8", _convert(module, is_quantized=True, examples=examples)
 
 
 def _make_bert_base(length):
@@ -142,7 +83,7 @@ def _make_bert_base(length):
         config_lib.MobileBertConfig().vocab_size, dict_outputs=True
     )
     export_weights.randomize(encoder.variables)
-    yield FLOAT32, _convert(_garden_module(encoder, length))
+    yield "float32", _convert(_garden_module(encoder, length))
 
 
 def _make_roof(length):
@@ -166,9 +107,9 @@ def _make_roof(length):
 
     module.serve = serve
     inputs = generator.normal(size=[rows, width]).astype(np.float32)
-    yield FLOAT32, _convert(module)
+    yield "float32", _convert(module)
     yield (
-        INT8,
+        "int8",
         _convert(module, is_quantized=True, examples=[{"inputs": inputs}]),
     )
 
@@ -216,8 +157,7 @@ def _convert(module, is_quantized=False, examples=None):
     return converter.convert()
 
 
-NETWORKS: dict[str, Callable[[int], Iterator[tuple[str, bytes]]]] = {
-    "ours": _make_ours,
+PEERS: dict[str, Callable[[int], Iterator[tuple[str, bytes]]]] = {
     "garden": _make_garden_files,
     "bert_base": _make_bert_base,
     "roof": _make_roof,
@@ -226,18 +166,18 @@ NETWORKS: dict[str, Callable[[int], Iterator[tuple[str, bytes]]]] = {
 
 def main(argv):
     del argv
-    name = flags.FLAGS.network
-    for variant, content in NETWORKS[name](flags.FLAGS.length):
+    name = flags.FLAGS.peer
+    for variant, content in PEERS[name](flags.FLAGS.length):
         path = os.path.join(flags.FLAGS.folder, f"{name}_{variant}.tflite")
         files.write_bytes(path, content)
 
 
 # Not at import: benchmarks share names of flags.
 def _define_flags():
-    flags.DEFINE_enum("network", None, sorted(NETWORKS), "Which to make.")
+    flags.DEFINE_enum("peer", None, sorted(PEERS), "Which to make.")
     flags.DEFINE_integer("length", 128, "Tokens of the input.")
     flags.DEFINE_string("folder", None, "Where to write.")
-    flags.mark_flags_as_required(("network", "folder"))
+    flags.mark_flags_as_required(("peer", "folder"))
 
 
 if __name__ == "__main__":
