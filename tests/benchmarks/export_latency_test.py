@@ -4,6 +4,7 @@ No clock here: its bars are for a machine at rest.
 """
 
 import dataclasses
+import json
 import os
 
 import numpy as np
@@ -145,6 +146,59 @@ def test_a_tenth_of_the_amplitude_is_20_db():
     assert export_bars.sqnr_db(reference, reference * 1.1) == pytest.approx(
         20.0, abs=1e-4
     )
+
+
+def test_files_take_turns(monkeypatch):
+    times = {"a": iter([[3.0, 1.0], [9.0, 2.0]]), "b": iter([[5.0], [7.0]])}
+    order = []
+
+    def run(command):
+        order.append(command)
+        name = next(part for part in command if "--model=" in part)[-1]
+        figures = {
+            "milliseconds": next(times[name]),
+            "partitions": 1,
+            "left_out": {},
+        }
+        return f"INFO: a line before\n{json.dumps(figures)}\n"
+
+    monkeypatch.setattr(export_files, "run", run)
+    measured = export_latency.measure({"a": "a", "b": "b"}, 2, [0, 1])
+    assert measured["a"]["min_ms"] == 1.0
+    assert measured["a"]["median_ms"] == 2.5
+    assert measured["b"]["min_ms"] == 5.0
+    assert "milliseconds" not in measured["b"]
+    turns = [command[2] for command in order]
+    assert {*turns[:2]} == {*turns[2:]} == {"--model=a", "--model=b"}
+    assert {"--cores=0,1", "--num_threads=2"} <= set(order[0])
+
+
+def test_figures_are_those_of_the_report():
+    latency = {
+        "ours_int8": {
+            "min_ms": 17.0,
+            "median_ms": 18.0,
+            "partitions": 1,
+            "left_out": {"GATHER": 2, "CAST": 1},
+        },
+        "roof_int8": {
+            "min_ms": 99.0,
+            "median_ms": 99.0,
+            "partitions": 1,
+            "left_out": {},
+        },
+    }
+    figures = export_latency.figures_of(
+        {
+            "latency": latency,
+            "roofs": {"roof_int8": {"gops": 400.0, "min_ms": 13.5}},
+            "instructions": {"ours_int8": 383.0},
+            "sqnr_db": {"ours_int8": {"full": 20.0, "padded": 19.0}},
+        }
+    )
+    assert figures.milliseconds == {"ours_int8": 17.0, "roof_int8": 13.5}
+    assert figures.left_out["ours_int8"] == 3
+    assert figures.sqnr_db == {"ours_int8": 20.0}
 
 
 def test_the_roof_scales_with_the_products():
