@@ -30,7 +30,7 @@ class Figures:
     """What was measured.
 
     Attributes:
-        milliseconds: smallest of each file; of the roofs the time that the
+        milliseconds: of each file; of the roofs the time that the
             network's multiply-accumulates take at their rate.
         partitions: that the delegate made, by file.
         left_out: operators that it left out, by file.
@@ -87,7 +87,7 @@ class Verdict:
 
     def __str__(self) -> str:
         bound = "at least" if self.is_least else "at most"
-        value = "nothing" if self.value is None else f"{self.value:.3g}"
+        value = "nothing" if self.value is None else f"{self.value:.4g}"
         return f"{self.name}: expected {bound} {self.limit:g}, got {value}"
 
 

@@ -173,7 +173,14 @@ def test_files_take_turns(monkeypatch):
     assert {"--cores=0,1", "--num_threads=2"} <= set(order[0])
 
 
-def test_figures_are_those_of_the_report():
+@pytest.mark.parametrize(
+    ("statistic", "expected"),
+    [
+        ("min_ms", {"ours_int8": 17.0, "roof_int8": 13.5}),
+        ("median_ms", {"ours_int8": 18.0, "roof_int8": 14.0}),
+    ],
+)
+def test_figures_are_those_of_the_report(statistic, expected):
     latency = {
         "ours_int8": {
             "min_ms": 17.0,
@@ -191,12 +198,15 @@ def test_figures_are_those_of_the_report():
     figures = export_latency.figures_of(
         {
             "latency": latency,
-            "roofs": {"roof_int8": {"gops": 400.0, "min_ms": 13.5}},
+            "roofs": {
+                "roof_int8": {"gops": 400.0, "min_ms": 13.5, "median_ms": 14.0}
+            },
             "instructions": {"ours_int8": 383.0},
             "sqnr_db": {"ours_int8": {"full": 20.0, "padded": 19.0}},
-        }
+        },
+        statistic,
     )
-    assert figures.milliseconds == {"ours_int8": 17.0, "roof_int8": 13.5}
+    assert figures.milliseconds == expected
     assert figures.left_out["ours_int8"] == 3
     assert figures.sqnr_db == {"ours_int8": 20.0}
 
@@ -204,10 +214,14 @@ def test_figures_are_those_of_the_report():
 def test_the_roof_scales_with_the_products():
     rows, width, num_layers = export_weights.ROOF_SHAPE
     macs = rows * width * width * num_layers
-    latency = {"roof_float32": {"min_ms": 100.0}, "roof_int8": {"min_ms": 20.0}}
+    latency = {
+        "roof_float32": {"min_ms": 100.0, "median_ms": 120.0},
+        "roof_int8": {"min_ms": 20.0, "median_ms": 30.0},
+    }
     roofs = export_latency.roofs(latency, macs // 2)
     assert roofs["roof_float32"]["min_ms"] == pytest.approx(50.0)
     assert roofs["roof_int8"]["min_ms"] == pytest.approx(10.0)
+    assert roofs["roof_int8"]["median_ms"] == pytest.approx(15.0)
     assert roofs["roof_float32"]["gops"] == pytest.approx(2 * macs / 0.1 / 1e9)
 
 
