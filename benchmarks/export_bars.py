@@ -13,11 +13,12 @@ from collections.abc import Sequence
 # Files, by the names that export_networks and export_huggingface give them.
 OURS_FLOAT32 = "ours_float32"
 OURS_INT8 = "ours_int8"
-GARDEN_INT8 = "garden_int8"
 BERT_BASE = "bert_base_float32"
 ROOF_FLOAT32 = "roof_float32"
 ROOF_INT8 = "roof_int8"
 FLOAT32_PEERS = ("garden_float32", "huggingface_float32")
+# Made by the converter, which folds nothing.
+INT8_PEERS = ("garden_int8_padded", "garden_int8_unpadded")
 DYNAMIC_PEERS = ("garden_dynamic", "huggingface_dynamic")
 
 MET = "met"
@@ -106,7 +107,9 @@ def _instruction_ratio(figures):
 
 
 def _gain_db(figures):
-    return figures.sqnr_db[OURS_INT8] - figures.sqnr_db[GARDEN_INT8]
+    return figures.sqnr_db[OURS_INT8] - max(
+        figures.sqnr_db[peer] for peer in INT8_PEERS
+    )
 
 
 BARS = (
@@ -116,7 +119,9 @@ BARS = (
         0.92,
         _ratio(OURS_INT8, *DYNAMIC_PEERS),
     ),
-    Bar("int8 / Garden's int8", 0.45, _ratio(OURS_INT8, GARDEN_INT8)),
+    Bar(
+        "int8 / best converter-made int8", 0.45, _ratio(OURS_INT8, *INT8_PEERS)
+    ),
     Bar("int8 / int8 roof", 1.25, _ratio(OURS_INT8, ROOF_INT8)),
     Bar(
         "XNNPACK partitions of int8",
@@ -146,7 +151,7 @@ BARS = (
         is_least=True,
     ),
     Bar(
-        "int8 SQNR over the unfolded converter-made file's, dB",
+        "int8 SQNR over the best converter-made int8, dB",
         5,
         _gain_db,
         is_least=True,

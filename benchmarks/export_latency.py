@@ -12,7 +12,8 @@ the encoders with all positions as output:
     ours         float32, dynamic, int8, of the deployment graph; int8 of a
                  classifier and of a model for questions too
     garden       the Model Garden's MobileBERTEncoder with the same weights,
-                 float32 and as the converter makes dynamic range and int8
+                 float32 and as the converter makes dynamic range and int8,
+                 this calibrated with and without padding
     huggingface  TFMobileBert, float32 and dynamic range, made by
                  --huggingface_python in an environment of its own
     bert_base    the Model Garden's BERT_BASE, float32
@@ -26,7 +27,7 @@ lucky layout. Bars are judged by the smallest times; ratios of the medians
 stand beside them. Files of others are kept in --work_dir, by the content of
 what makes them; ours are made anew. SQNR is that of the final hidden state
 against the Garden's encoder in float32, on unpadded inputs, which suit the
-converter's int8 best, and at real positions of padded ones.
+converter's files best, and at real positions of padded ones.
 
 With --arm64_count and --arm64_dir, scripts that count the arm64 instructions
 of an inference (`SCRIPT DIR FILE...` prints "FILE N K instructions"), those
@@ -65,7 +66,7 @@ _SAME = (
     "ours_dynamic",
     "ours_int8",
     "garden_dynamic",
-    "garden_int8",
+    *export_bars.INT8_PEERS,
 )
 # Files whose arm64 instructions count.
 _COUNTED = (
@@ -73,7 +74,7 @@ _COUNTED = (
     "ours_int8",
     "ours_classifier_int8",
     "garden_dynamic",
-    "garden_int8",
+    *export_bars.INT8_PEERS,
     "huggingface_dynamic",
 )
 
