@@ -59,11 +59,13 @@ class Options:
         tokenization: of the examples, one of wordpiece.MODES: "device" judges
             by the tokens that client libraries make.
         measure_secs: for which each file's latency is measured, 0 for none.
+        inference_output_type: of quantization.OUTPUT_TYPES, the outputs' number
+            format in the variants of integer activations; float32 in others.
     """
 
     model_dir: str
     output: str
-    variants: Sequence[str] = quantization.VARIANTS
+    variants: Sequence[str] = quantization.DEFAULT_VARIANTS
     data: Mapping[str, object] = dataclasses.field(default_factory=dict)
     params_override: str = ""
     max_seq_length: int | None = None
@@ -73,6 +75,7 @@ class Options:
     num_threads: int = 1
     tokenization: str = wordpiece.BERT
     measure_secs: float = 2.0
+    inference_output_type: str = quantization.FLOAT32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +216,7 @@ class _Maker:
         self._length = length
         self._data = data
         self._float_model = None
+        self._found_ranges = None
         self._is_pair = False
 
     def note_pairs(self, judge):
@@ -237,7 +241,8 @@ class _Maker:
             print("Saving the Keras model", flush=True)
             saved_model.write(self._trained.model, path, self.text)
         else:
-            files.write_bytes(path, self._content(name))
+            output_type = self._options.inference_output_type
+            files.write_bytes(path, self._content(name, output_type))
 
     def float_model(self, name):
         """Returns the float32 file that a variant was quantized from."""
@@ -255,7 +260,7 @@ class _Maker:
             self._options.num_threads,
         )
 
-    def _content(self, name):
+    def _content(self, name, output_type=quantization.FLOAT32):
         if name in text_input.VARIANTS:
             if self.text is None:
                 raise ValueError(
@@ -272,10 +277,16 @@ class _Maker:
             )
         if name == quantization.FLOAT32:
             return self._float_model
-        found = self._ranges()
-        print(f"Quantizing to {name}", flush=True)
         recipe = quantization.load_recipe(name)
-        return quantization.quantize(self._float_model, recipe, found)
+        if not quantization.needs_ranges(recipe):
+            print(f"Quantizing to {name}", flush=True)
+            return quantization.quantize(self._float_model, recipe, {})
+        if self._found_ranges is None:
+            self._found_ranges = self._ranges()
+        print(f"Quantizing to {name}", flush=True)
+        return quantization.quantize(
+            self._float_model, recipe, self._found_ranges, output_type
+        )
 
     def _ranges(self):
         if not self._trained_ranges:
@@ -382,6 +393,11 @@ def _check_options(options):
     if not options.variants:
         raise ValueError(
             f"variants: got none, expected some of {', '.join(VARIANTS)}"
+        )
+    if options.inference_output_type not in quantization.OUTPUT_TYPES:
+        raise ValueError(
+            f"inference_output_type: got {options.inference_output_type!r}, "
+            f"expected one of {', '.join(quantization.OUTPUT_TYPES)}"
         )
     files.require_writable_directory(options.output, "output")
     for name in ("calibration_examples", "num_threads"):
