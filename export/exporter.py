@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from export import calibration
 from export import inference_graph
+from export import metadata
+from export import op_lint
 from export import quantization
 from export import saved_model
 from export import task_data
@@ -29,6 +31,8 @@ VOCAB_FILE = "vocab.txt"
 LABELS_FILE = "labels.txt"
 
 _PROGRESS_STEPS = 4
+# A second text, where a task has one, is missing in few examples.
+_ROWS_TO_LOOK_AT = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Variant:
         size: bytes; 0 without a file.
         seconds: to make it.
         verdict: its Verification, or None.
+        lint: what can load it, None of a SavedModel.
         error: why it could not be made or run, "" otherwise.
     """
 
@@ -83,6 +88,7 @@ class Variant:
     size: int = 0
     seconds: float = 0.0
     verdict: verification.Verification | None = None
+    lint: op_lint.Lint | None = None
     error: str = ""
 
     @property
@@ -90,7 +96,8 @@ class Variant:
         """Returns why the variant is not fit for use; empty if it is."""
         if self.error:
             return (self.error,)
-        return self.verdict.failures
+        refusals = self.lint.refusals if self.lint else ()
+        return (*self.verdict.failures, *refusals)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +161,12 @@ def export(options: Options) -> Result:
             options.max_metric_drop,
             options.num_threads,
         )
-        maker = _Maker(options, trained.model, length, data)
+        description = metadata.describe(
+            trained.info,
+            os.path.join(folder, model_directory.VOCAB_FILE),
+            _has_pairs(sets[0]),
+        )
+        maker = _Maker(options, trained.model, length, data, description)
         variants = [
             _make_and_verify(name, maker, judge, options.output)
             for name in options.variants
@@ -172,10 +184,11 @@ def export(options: Options) -> Result:
 class _Maker:
     """Makes variants; all .tflite files start from one conversion."""
 
-    def __init__(self, options, model, length, data):
+    def __init__(self, options, model, length, data, description):
         self._options = options
         self._length = length
         self._data = data
+        self._description = description
         self._float_model = None
         self.model = model
 
@@ -185,7 +198,8 @@ class _Maker:
             print("Saving the Keras model", flush=True)
             saved_model.write(self.model, path)
         else:
-            files.write_bytes(path, self._content(name))
+            content = metadata.pack(self._content(name), self._description)
+            files.write_bytes(path, content)
 
     def _content(self, name):
         if self._float_model is None:
@@ -227,6 +241,9 @@ def _make_and_verify(name, maker, judge, output):
         seconds = time.monotonic() - start
         print(f"Verifying {path}", flush=True)
         verdict = judge.verify(name, path)
+        lint = None
+        if os.path.isfile(path):
+            lint = op_lint.lint(files.read_bytes(path))
     except (
         ValueError,
         OSError,
@@ -244,7 +261,7 @@ def _make_and_verify(name, maker, judge, output):
             reason = f"{type(error).__name__}: {reason}"
         print(f"{name} failed: {reason}", flush=True)
         return Variant(name, path, error=reason)
-    return Variant(name, path, _size(path), seconds, verdict)
+    return Variant(name, path, _size(path), seconds, verdict, lint)
 
 
 def variant_path(output: str, name: str) -> str:
@@ -271,6 +288,11 @@ def _size(path):
         for folder, _, names in os.walk(path)
         for name in names
     )
+
+
+def _has_pairs(evaluation_set):
+    first = slice(0, min(len(evaluation_set), _ROWS_TO_LOOK_AT))
+    return bool(evaluation_set.inputs(first)["input_type_ids"].any())
 
 
 def _check_options(options):

@@ -102,6 +102,8 @@ def write(result: exporter.Result, output: str) -> None:
             continue
         if variant.verdict.census:
             page.add_table(*_census_table(variant.verdict.census))
+        if variant.lint:
+            page.add_table(*_loading_table(variant.lint))
         page.add_figure(
             "What an app reads, one dot per value; of probabilities that of "
             "the last label.",
@@ -144,10 +146,24 @@ def _variant_to_dict(variant, result):
             }
             for name, each in verdict.comparisons.items()
         },
+        "runtimes": [dataclasses.asdict(r) for r in _runtimes(variant)],
         "census": verdict.census,
         "integer_shares": model_file.integer_shares(verdict.census),
         "float_operators": model_file.float_operators(verdict.census),
     }
+
+
+def _runtimes(variant):
+    return variant.lint.runtimes if variant.lint else ()
+
+
+def _loading_table(lint):
+    rows = [
+        [each.name, "yes" if each.loads else "no", each.text]
+        for each in lint.runtimes
+    ]
+    rows += [["", each.level, each.text] for each in lint.findings]
+    return "Who loads the file", ["runtime", "loads", "what with, or why"], rows
 
 
 def _metric_cells(metrics, points):
