@@ -15,6 +15,8 @@ from export import calibration
 from export import consistency
 from export import file_cost
 from export import inference_graph
+from export import metadata
+from export import op_lint
 from export import outliers
 from export import quantization
 from export import saved_model
@@ -85,6 +87,7 @@ class Variant:
         size: bytes; 0 without a file.
         seconds: to make it.
         verdict: its Verification, or None.
+        lint: what can load it, None of a SavedModel.
         cost: of an inference, or why it is not known.
         error: why it could not be made or run, "" otherwise.
     """
@@ -94,6 +97,7 @@ class Variant:
     size: int = 0
     seconds: float = 0.0
     verdict: verification.Verification | None = None
+    lint: op_lint.Lint | None = None
     cost: file_cost.FileCost | str = "not measured"
     error: str = ""
 
@@ -102,7 +106,8 @@ class Variant:
         """Returns why the variant is not fit for use; empty if it is."""
         if self.error:
             return (self.error,)
-        return self.verdict.failures
+        refusals = self.lint.refusals if self.lint else ()
+        return (*self.verdict.failures, *refusals)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +242,18 @@ class _Maker:
             print("Saving the Keras model", flush=True)
             saved_model.write(self._trained.model, path, self.text)
         else:
-            files.write_bytes(path, self._content(name))
+            files.write_bytes(path, self._packed(name))
+
+    def _packed(self, name):
+        content = self._content(name)
+        if name in text_input.VARIANTS:
+            return content  # It has its tokenizer, and takes no ids.
+        description = metadata.describe(
+            self._trained.info,
+            os.path.join(self._options.output, VOCAB_FILE),
+            self._is_pair,
+        )
+        return metadata.pack(content, description)
 
     def float_model(self, name):
         """Returns the float32 file that a variant was quantized from."""
@@ -313,6 +329,9 @@ def _make_and_verify(name, maker, judge, output):
         print(f"Verifying {path}", flush=True)
         text = maker.text if name in text_input.VARIANTS else None
         verdict = judge.verify(name, path, maker.float_model(name), text=text)
+        lint = None
+        if os.path.isfile(path):
+            lint = op_lint.lint(files.read_bytes(path))
     except (
         ValueError,
         OSError,
@@ -330,7 +349,7 @@ def _make_and_verify(name, maker, judge, output):
             reason = f"{type(error).__name__}: {reason}"
         print(f"{name} failed: {reason}", flush=True)
         return Variant(name, path, error=reason)
-    return Variant(name, path, _size(path), seconds, verdict)
+    return Variant(name, path, _size(path), seconds, verdict, lint)
 
 
 def _with_costs(variants, options):
