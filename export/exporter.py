@@ -20,11 +20,14 @@ from export import quantization
 from export import saved_model
 from export import task_data
 from export import text_input
+from export import trained_ranges
 from export import verification
 from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
+from mobilebert_tf import wordpiece
 from mobilebert_tf.fine_tuning import model_selection
+from mobilebert_tf.quantization_aware import ranges
 
 SAVED_MODEL = "saved_model"
 VARIANTS = (*quantization.VARIANTS, SAVED_MODEL, *text_input.VARIANTS)
@@ -53,6 +56,8 @@ class Options:
         seed: chooses them.
         max_metric_drop: points that a variant may lose against Keras.
         num_threads: of the interpreters.
+        tokenization: of the examples, one of wordpiece.MODES: "device" judges
+            by the tokens that client libraries make.
         measure_secs: for which each file's latency is measured, 0 for none.
     """
 
@@ -66,6 +71,7 @@ class Options:
     seed: int = 0
     max_metric_drop: float = 1.0
     num_threads: int = 1
+    tokenization: str = wordpiece.BERT
     measure_secs: float = 2.0
 
 
@@ -148,6 +154,7 @@ def export(options: Options) -> Result:
             options.data,
             options.params_override,
             cache_dir,
+            options.tokenization,
         )
         print(f"Exporting {trained.checkpoint}", flush=True)
         sets = data.evaluation_sets()
@@ -175,7 +182,9 @@ def export(options: Options) -> Result:
                 judge.metrics_of_sets,
                 data.points_of,
             )
-        maker = _Maker(options, trained, length, data)
+        maker = _Maker(
+            options, trained, length, data, ranges.read(trained.checkpoint)
+        )
         maker.note_pairs(judge)
         variants = [
             _make_and_verify(name, maker, judge, options.output)
@@ -197,9 +206,10 @@ def export(options: Options) -> Result:
 class _Maker:
     """Makes variants; all .tflite files start from one conversion."""
 
-    def __init__(self, options, trained, length, data):
+    def __init__(self, options, trained, length, data, ranges_of_training):
         self._options = options
         self._trained = trained
+        self._trained_ranges = ranges_of_training
         self._length = length
         self._data = data
         self._float_model = None
@@ -262,10 +272,18 @@ class _Maker:
             )
         if name == quantization.FLOAT32:
             return self._float_model
-        ranges = self._calibrate()
+        found = self._ranges()
         print(f"Quantizing to {name}", flush=True)
         recipe = quantization.load_recipe(name)
-        return quantization.quantize(self._float_model, recipe, ranges)
+        return quantization.quantize(self._float_model, recipe, found)
+
+    def _ranges(self):
+        if not self._trained_ranges:
+            return self._calibrate()
+        print("The ranges are those of training", flush=True)
+        return trained_ranges.ranges_for(
+            self._float_model, self._trained_ranges
+        )
 
     def _calibrate(self):
         options = self._options
