@@ -170,8 +170,12 @@ def export(options: Options) -> Result:
             options.max_metric_drop,
             options.num_threads,
         )
+        ranges_of_training = ranges.read(trained.checkpoint)
         is_as_trained = (
-            length == trained.info.max_seq_length
+            # Training scored the simulation of int8 if it learned ranges.
+            not ranges_of_training
+            and length == trained.info.max_seq_length
+            and options.tokenization == wordpiece.BERT
             and not options.params_override
             and not any(v is not None for v in options.data.values())
         )
@@ -182,9 +186,7 @@ def export(options: Options) -> Result:
                 judge.metrics_of_sets,
                 data.points_of,
             )
-        maker = _Maker(
-            options, trained, length, data, ranges.read(trained.checkpoint)
-        )
+        maker = _Maker(options, trained, length, data, ranges_of_training)
         maker.note_pairs(judge)
         variants = [
             _make_and_verify(name, maker, judge, options.output)
