@@ -337,7 +337,14 @@ def _make_and_verify(name, maker, judge, output):
 
 def _with_costs(variants, options):
     """Adds what the files cost, all measured in turn."""
-    paths = [v.path for v in variants if v.verdict and os.path.isfile(v.path)]
+    paths = [
+        v.path
+        for v in variants
+        # Of texts there are no random values.
+        if v.verdict
+        and os.path.isfile(v.path)
+        and v.name not in text_input.VARIANTS
+    ]
     if not options.measure_secs:
         return variants
     if paths:
