@@ -175,8 +175,12 @@ def export(options: Options) -> Result:
             options.max_metric_drop,
             options.num_threads,
         )
+        ranges_of_training = ranges.read(trained.checkpoint)
         is_as_trained = (
-            length == trained.info.max_seq_length
+            # Training scored the simulation of int8 if it learned ranges.
+            not ranges_of_training
+            and length == trained.info.max_seq_length
+            and options.tokenization == wordpiece.BERT
             and not options.params_override
             and not any(v is not None for v in options.data.values())
         )
@@ -187,9 +191,7 @@ def export(options: Options) -> Result:
                 judge.metrics_of_sets,
                 data.points_of,
             )
-        maker = _Maker(
-            options, trained, length, data, ranges.read(trained.checkpoint)
-        )
+        maker = _Maker(options, trained, length, data, ranges_of_training)
         maker.note_pairs(judge)
         variants = [
             _make_and_verify(name, maker, judge, options.output)
@@ -354,7 +356,14 @@ def _make_and_verify(name, maker, judge, output):
 
 def _with_costs(variants, options):
     """Adds what the files cost, all measured in turn."""
-    paths = [v.path for v in variants if v.verdict and os.path.isfile(v.path)]
+    paths = [
+        v.path
+        for v in variants
+        # Of texts there are no random values.
+        if v.verdict
+        and os.path.isfile(v.path)
+        and v.name not in text_input.VARIANTS
+    ]
     if not options.measure_secs:
         return variants
     if paths:
