@@ -14,25 +14,16 @@ and gammas multiply up. Candidates differ in how often a stream may choose
 anew; each is run as its int8 file would compute, and the best of them is
 taken. That of plain tensors is always among them: folding that hurts is never
 applied. Near-zero gammas always begin a new choice.
-
-Legend: N examples, S sequence.
 """
 
 import dataclasses
 from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
-from export import fake_quantization
 from export import folding
-from export import inference_graph
-from export import numerics as numerics_lib
-from export import weights as weights_lib
-from mobilebert_tf.modeling import config as config_lib
+from export import int8_simulator
 
 PLAIN = "plain"
 _BALANCE = 0.75
@@ -45,9 +36,6 @@ _LEAST_SHARE = 0.02
 _LEAST_GAMMA = 0.05
 # Candidates as near to the best as this are as good; the fastest is taken.
 _SAME_DB = 0.3
-_BATCH_SIZE = 8
-
-Inputs = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,160 +57,26 @@ class Choice:
 
 
 def choose(
-    config: config_lib.MobileBertConfig,
-    weights: weights_lib.Encoder,
-    head,
-    inputs: Inputs,
+    simulator: int8_simulator.Simulator,
     progress: Callable[[str, float], None] = lambda name, sqnr_db: None,
 ) -> Choice:
     """Runs all candidates and returns the best.
 
     Args:
-        config: of the model.
-        weights: of its encoder.
-        head: of graph_heads.
-        inputs: calibration examples, int32 [N, S] by name.
+        simulator: of the model.
         progress: called with the name and the SQNR of each candidate.
-
-    Raises:
-        ValueError: if an activation is not finite.
     """
-    batches = list(_batches(inputs))
-    length = inputs["input_mask"].shape[1]
-    plain = folding.fold(config, weights, length)
-    reference, activations = _run(config, plain, head, batches)
     bases, sqnr_db, num_factors = {}, {}, {}
-    for name, each in _candidates(config, weights, plain, activations).items():
-        folded = folding.fold(config, weights, length, each)
-        outputs = _simulate(config, folded, head, batches)
+    for name, each in _candidates(simulator).items():
+        folded = simulator.fold(each)
         bases[name] = each
-        sqnr_db[name] = _sqnr_db(reference, outputs)
+        sqnr_db[name] = simulator.sqnr_db(folded)
         num_factors[name] = _num_factors(folded)
         progress(name, sqnr_db[name])
     best = max(sqnr_db.values())
     good = [name for name in bases if sqnr_db[name] >= best - _SAME_DB]
     name = min(good, key=lambda each: (num_factors[each], -sqnr_db[each]))
     return Choice(name, bases[name], sqnr_db, num_factors)
-
-
-def _batches(inputs: Inputs) -> Iterator[dict[str, tf.Tensor]]:
-    count = len(inputs["input_mask"])
-    for begin in range(0, count, _BATCH_SIZE):
-        yield {
-            name: tf.constant(inputs[name][begin : begin + _BATCH_SIZE])
-            for name in inference_graph.INPUT_NAMES
-        }
-
-
-@dataclasses.dataclass
-class _Seen:
-    """What was seen of an activation.
-
-    Attributes:
-        low, high: over all real positions.
-        channels: float [width], the largest magnitudes; None of scores.
-        is_symmetric: whether its zero point is 0.
-    """
-
-    low: float
-    high: float
-    channels: np.ndarray | None
-    is_symmetric: bool
-
-
-def _run(config, folded, head, batches, numerics=numerics_lib.Float):
-    """Returns outputs and what was seen of each activation.
-
-    Raises:
-        ValueError: if an activation is not finite.
-    """
-    seen = {}
-    outputs = []
-    head = head.reading(folded.output_basis)
-    for batch in batches:
-        mode = numerics()
-        length = batch["input_mask"].shape[1]
-        encoder = inference_graph.EncoderGraph(
-            config, folded, mode, length, is_batched=True
-        )
-        hidden = encoder(
-            *(batch[name] for name in inference_graph.INPUT_NAMES),
-            first_token_only=head.first_token_only,
-        )
-        real = tf.cast(batch["input_mask"], tf.float32)
-        outputs.append(_read(head, hidden, mode, real, folded.output_basis))
-        for name, each in mode.activations.items():
-            _see(seen, name, each, real)
-    return np.concatenate(outputs), seen
-
-
-def _read(head, hidden, numerics, real, basis):
-    """Returns what is compared, [rows, numbers], at real positions."""
-    if hasattr(head, "logits"):
-        logits = head.logits(hidden, numerics)
-        values = np.concatenate(
-            [
-                each.numpy().reshape(-1, each.shape[-1])
-                for each in logits.values()
-            ],
-            axis=-1,
-        )
-    else:
-        values = hidden[-1].numpy()
-        if basis is not None:
-            values = values / basis
-    is_real = real.numpy().reshape(-1) > 0
-    return values[is_real] if len(values) == len(is_real) else values
-
-
-def _see(seen, name, activation, real):
-    low, high = activation.bounds(real).numpy()
-    if not np.isfinite([low, high]).all():
-        raise ValueError(
-            f"calibration: activation {name!r} is not finite: expected a "
-            "model whose float32 form works"
-        )
-    channels = None
-    if not activation.is_scores:
-        values = np.abs(activation.values.numpy())
-        if activation.is_whole:
-            values = values[real.numpy().reshape(-1) > 0]
-        channels = values.max(axis=0)
-    if name not in seen:
-        seen[name] = _Seen(low, high, channels, activation.is_symmetric)
-        return
-    before = seen[name]
-    before.low = min(before.low, low)
-    before.high = max(before.high, high)
-    if channels is not None:
-        before.channels = np.maximum(before.channels, channels)
-
-
-def _simulate(config, folded, head, batches):
-    """Returns the outputs of the int8 file with these weights."""
-    _, seen = _run(config, folded, head, batches)
-    ranges = {}
-    for name, each in seen.items():
-        bounds = tf.constant(each.low), tf.constant(each.high)
-        if each.is_symmetric:
-            bounds = fake_quantization.symmetric(*bounds)
-        ranges[name] = bounds
-    outputs, _ = _run(
-        config,
-        folded,
-        head,
-        batches,
-        lambda: numerics_lib.Int8(ranges.__getitem__),
-    )
-    return outputs
-
-
-def _sqnr_db(reference, outputs):
-    """Returns the median over columns, so that no outlier decides alone."""
-    power = np.sum(np.square(reference, dtype=np.float64), axis=0)
-    noise = np.sum(np.square(outputs - reference, dtype=np.float64), axis=0)
-    tiny = np.finfo(np.float64).tiny
-    return float(np.median(10.0 * np.log10((power + tiny) / (noise + tiny))))
 
 
 def _num_factors(folded):
@@ -237,14 +91,17 @@ def _num_factors(folded):
     )
 
 
-def _candidates(config, weights, plain, seen):
+def _candidates(simulator):
     """Returns bases by name."""
+    config, seen = simulator.config, simulator.seen
     candidates = {PLAIN: folding.PLAIN}
     if config.normalization_type != "no_norm" or not config.use_bottleneck:
         return candidates
     for name, period in _PERIODS.items():
         given, carried = {}, set()
-        blocks = list(zip(weights.blocks, plain.blocks, strict=True))
+        blocks = list(
+            zip(simulator.weights.blocks, simulator.plain.blocks, strict=True)
+        )
         _choose_stream(config, blocks, seen, period, given, carried)
         for i, (raw, folded) in enumerate(blocks):
             _choose_inner(
