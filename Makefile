@@ -5,6 +5,16 @@ INSTALLED := $(VENV)/installed
 PARITY_INSTALLED := $(VENV)/installed_parity
 BEAM_VENV := .venv-beam
 BEAM_INSTALLED := $(BEAM_VENV)/installed
+# Client libraries as apps use them. Their pins clash with TensorFlow's and with
+# one another; nothing of the project is installed there.
+MEDIAPIPE_VENV := .venv-mediapipe
+MEDIAPIPE_INSTALLED := $(MEDIAPIPE_VENV)/installed
+MEDIAPIPE := mediapipe==1.2.2
+TASK_LIBRARY_VENV := .venv-task-library
+TASK_LIBRARY_INSTALLED := $(TASK_LIBRARY_VENV)/installed
+TASK_LIBRARY := tflite-support==0.4.4
+# Task Library has wheels for Python 3.9 to 3.11.
+TASK_LIBRARY_PYTHON ?= $(PYTHON)
 HUGGINGFACE_VENV := .venv-huggingface
 HUGGINGFACE_INSTALLED := $(HUGGINGFACE_VENV)/installed
 # Processes of a test run; a file's tests stay together.
@@ -12,7 +22,8 @@ WORKERS ?= 2
 PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: install demo test test-slow test-parity test-beam huggingface lint clean
+.PHONY: install demo test test-slow test-parity test-beam test-clients \
+	huggingface lint clean
 
 install: $(INSTALLED)
 
@@ -34,6 +45,10 @@ test-parity: $(PARITY_INSTALLED)
 # On Apache Beam, in an environment of its own: it brings many packages.
 test-beam: $(BEAM_INSTALLED)
 	$(BEAM_VENV)/bin/python -m pytest tests/data/beam_builder_test.py
+
+# Exported files in MediaPipe Tasks and the TFLite Task Library.
+test-clients: $(INSTALLED) $(MEDIAPIPE_INSTALLED) $(TASK_LIBRARY_INSTALLED)
+	$(VENV)/bin/python -m pytest tests/clients
 
 # Hugging Face's TensorFlow models, with which benchmarks/export_latency.py
 # compares: their last releases, in an environment of its own.
@@ -60,6 +75,16 @@ $(BEAM_INSTALLED): setup.py pyproject.toml
 	$(BEAM_VENV)/bin/pip install -q -e '.[test,beam]'
 	touch $@
 
+$(MEDIAPIPE_INSTALLED):
+	$(PYTHON) -m venv $(MEDIAPIPE_VENV)
+	$(MEDIAPIPE_VENV)/bin/pip install -q $(MEDIAPIPE)
+	touch $@
+
+$(TASK_LIBRARY_INSTALLED):
+	$(TASK_LIBRARY_PYTHON) -m venv $(TASK_LIBRARY_VENV)
+	$(TASK_LIBRARY_VENV)/bin/pip install -q $(TASK_LIBRARY)
+	touch $@
+
 $(HUGGINGFACE_INSTALLED): benchmarks/huggingface_requirements.txt
 	$(PYTHON) -m venv $(HUGGINGFACE_VENV)
 	$(HUGGINGFACE_VENV)/bin/pip install -q --upgrade pip
@@ -67,4 +92,5 @@ $(HUGGINGFACE_INSTALLED): benchmarks/huggingface_requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(BEAM_VENV) $(HUGGINGFACE_VENV) out *.egg-info
+	rm -rf $(VENV) $(BEAM_VENV) $(MEDIAPIPE_VENV) $(TASK_LIBRARY_VENV) \
+		$(HUGGINGFACE_VENV) out *.egg-info

@@ -15,7 +15,7 @@ from export import model_file
 _RANGE_SHAPE = (1, 1)
 # Ops that move values without changing them, so that their output has the
 # scale of their input.
-_MOVING_OPS = ("RESHAPE", "TRANSPOSE", "STRIDED_SLICE")
+MOVING_OPS = ("RESHAPE", "TRANSPOSE", "STRIDED_SLICE")
 
 
 def choose_examples(
@@ -120,6 +120,17 @@ def collect_ranges(
         bounds[name] = [table.min(), table.max()]
     for name in _right_hand_sides(graph):
         bounds[name] = _symmetric(*bounds[name])
+    return as_statistics(bounds)
+
+
+def as_statistics(
+    bounds: Mapping[str, tuple[float, float]],
+) -> dict[str, dict[str, np.ndarray]]:
+    """Returns ranges in the form that ai-edge-quantizer reads.
+
+    Args:
+        bounds: smallest and largest value by the name of a tensor.
+    """
     return {
         name: {
             "min": np.full(_RANGE_SHAPE, lowest, np.float32),
@@ -148,7 +159,7 @@ def _right_hand_sides(graph):
     for op in graph.operators:
         if op.name == "BATCH_MATMUL":
             producer = producers[op.inputs[1]]
-            while producer.name in _MOVING_OPS:
+            while producer.name in MOVING_OPS:
                 producer = producers[producer.inputs[0]]
             names.add(graph.tensors[producer.outputs[0]].name)
     return sorted(names)

@@ -1,6 +1,7 @@
 """From a model's weights to those of the deployment graph.
 
-All that can be computed before the graph runs is computed here, exactly:
+All that can be computed before the graph runs is computed here, exactly, on
+numpy arrays or, in training, on tensors:
 
 - 1/sqrt(head size) is part of the query layer;
 - the key bias is dropped: it adds the same number to all scores of a query,
@@ -29,6 +30,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import tensorflow as tf
 
 from export import weights as weights_lib
 from mobilebert_tf.modeling import config as config_lib
@@ -145,8 +147,9 @@ def trigram_kernel(projection: weights_lib.Dense) -> np.ndarray:
     Returns:
         [1, 3, E, H], from the previous token to the next.
     """
-    following, current, previous = np.split(projection.kernel, 3)
-    return np.stack([previous, current, following])[np.newaxis]
+    library = weights_lib.library(projection.kernel)
+    following, current, previous = library.split(projection.kernel, 3)
+    return library.stack([previous, current, following])[np.newaxis]
 
 
 def block_name(index: int) -> str:
@@ -231,7 +234,7 @@ class _Folder:
         attention_output = self._join(
             block.attention_output.reading(basis(VALUE)),
             # Probabilities sum to 1: the value bias passes through attention.
-            block.value.bias @ block.attention_output.kernel,
+            block.attention_output.product(block.value.bias),
             block.attention_output_norm,
             inner_basis,
             joined,
@@ -296,7 +299,7 @@ class _Folder:
         query, key = query.reading(read), key.reading(read)
         if shared is not None and self._folds_norm:
             query, key = (
-                layer.shifted(shared.bias @ layer.kernel)
+                layer.shifted(layer.product(shared.bias))
                 for layer in (query, key)
             )
             shared = shared.without_bias()
@@ -326,7 +329,10 @@ class _Folder:
         if not self._folds_norm:
             return Join(dense, None, norm)
         factor = norm.gamma * _one(basis) / _one(residual_basis)
-        if np.allclose(factor, 1.0, rtol=0.0, atol=_ONE_TOLERANCE):
+        # Of training it is not known as yet what will be 1.
+        if not tf.is_tensor(factor) and np.allclose(
+            factor, 1.0, rtol=0.0, atol=_ONE_TOLERANCE
+        ):
             factor = None
         return Join(fold_norm(dense, norm).scaled(_one(basis)), factor, None)
 

@@ -1,7 +1,7 @@
 """Heads of the deployment graph: what an app reads of a fine-tuned model.
 
-A head takes the encoder's outputs and the mask and returns the file's outputs
-by name. Its attributes say
+A head takes the encoder's outputs, the mask and the numerics of the graph, and
+returns the file's outputs by name. Its attributes say
 
     reading(basis)    returns the head that reads x * basis (float [H]) in
                       place of x, None for 1
@@ -9,15 +9,24 @@ by name. Its attributes say
     output_names      names of the outputs
     num_layers        how many dense layers give outputs, poolers apart
 
-Legend: S sequence, H hidden_size, C labels.
+Those that are trained also have
+
+    logits(outputs, numerics, dropout)
+                      returns what the loss compares by the names of Keras,
+                      [B, C] or, of tokens, [B * S, C]; without dropout for a
+                      head that has none
+
+Legend: B batch, S sequence, H hidden_size, C labels.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from export import graph_ops
+from export import numerics as numerics_lib
 from export import weights as weights_lib
 from mobilebert_tf.modeling import heads
 from mobilebert_tf.modeling import models
@@ -34,6 +43,9 @@ POOLED_OUTPUT = "pooled_output"
 # Ops whose name holds it are the head's own. Recipes keep in float those that
 # average and normalise.
 POOLING_SCOPE = "pooling"
+
+# What training does to the inputs of the last layer.
+Dropout = Callable[[tf.Tensor], tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +76,21 @@ class FirstTokenHead:
             return dataclasses.replace(self, dense=self.dense.reading(basis))
         return dataclasses.replace(self, pooler=self.pooler.reading(basis))
 
-    def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
+    def __call__(self, outputs, mask, numerics) -> dict:
         del mask
-        pooled = _pool(outputs[-1], self.pooler)  # [1, H]
-        logits = graph_ops.dense(pooled, self.dense, "logits")
+        logits = self.logits(outputs, numerics)[LOGITS]
         if self.softmax:
             logits = tf.nn.softmax(logits, name="probabilities")
         return {self.output: logits}
+
+    def logits(
+        self,
+        outputs: list[tf.Tensor],
+        numerics: numerics_lib.Float,
+        dropout: Dropout = tf.identity,
+    ) -> dict[str, tf.Tensor]:
+        pooled = dropout(_pool(outputs[-1], self.pooler, numerics))  # [B, H]
+        return {LOGITS: _last(pooled, self.dense, "logits", numerics)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +110,19 @@ class TokenHead:
     def reading(self, basis: np.ndarray | None) -> "TokenHead":
         return TokenHead(self.dense.reading(basis))
 
-    def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
+    def __call__(self, outputs, mask, numerics) -> dict:
         del mask
-        logits = graph_ops.dense(outputs[-1], self.dense, "logits")  # [S, C]
+        logits = self.logits(outputs, numerics)[LOGITS]
         return {LOGITS: tf.expand_dims(logits, 0)}
+
+    def logits(
+        self,
+        outputs: list[tf.Tensor],
+        numerics: numerics_lib.Float,
+        dropout: Dropout = tf.identity,
+    ) -> dict[str, tf.Tensor]:
+        tokens = dropout(outputs[-1])  # [B * S, H]
+        return {LOGITS: _last(tokens, self.dense, "logits", numerics)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,10 +143,18 @@ class SpanHead:
     def reading(self, basis: np.ndarray | None) -> "SpanHead":
         return SpanHead(self.start.reading(basis), self.end.reading(basis))
 
-    def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
+    def __call__(self, outputs, mask, numerics) -> dict:
         del mask
         return {
-            name: tf.reshape(graph_ops.dense(outputs[-1], dense, name), [1, -1])
+            name: tf.reshape(logits, [1, -1])
+            for name, logits in self.logits(outputs, numerics).items()
+        }
+
+    def logits(
+        self, outputs: list[tf.Tensor], numerics: numerics_lib.Float
+    ) -> dict[str, tf.Tensor]:
+        return {
+            name: _last(outputs[-1], dense, name, numerics)
             for name, dense in (
                 (START_LOGITS, self.start),
                 (END_LOGITS, self.end),
@@ -149,10 +186,10 @@ class SentenceEmbeddingHead:
     def first_token_only(self) -> bool:
         return self.pooling == heads.FIRST_TOKEN_POOLING
 
-    def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
+    def __call__(self, outputs, mask, numerics) -> dict:
         vector = outputs[-1]  # [1, H], or [S, H] as yet
         with tf.name_scope(POOLING_SCOPE):
-            vector = _undo(vector, self.basis)
+            vector = _undo(vector, self.basis, numerics)
             if self.pooling == heads.MEAN_POOLING:
                 real = tf.cast(tf.reshape(mask, [-1, 1]), tf.float32)  # [S, 1]
                 count = tf.maximum(tf.reduce_sum(real), 1.0)
@@ -182,14 +219,14 @@ class EncoderHead:
         pooler = self.pooler and self.pooler.reading(basis)
         return EncoderHead(pooler, basis)
 
-    def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
+    def __call__(self, outputs, mask, numerics) -> dict:
         del mask
         with tf.name_scope(POOLING_SCOPE):
-            sequence = _undo(outputs[-1], self.basis)  # [S, H]
+            sequence = _undo(outputs[-1], self.basis, numerics)  # [S, H]
         first_token = (outputs[-1] if self.pooler else sequence)[:1]
         return {
             SEQUENCE_OUTPUT: tf.expand_dims(sequence, 0),
-            POOLED_OUTPUT: _pool(first_token, self.pooler),
+            POOLED_OUTPUT: _pool(first_token, self.pooler, numerics),
         }
 
 
@@ -206,7 +243,7 @@ class HiddenStatesHead:
         del basis
         return self
 
-    def __call__(self, outputs: list[tf.Tensor], mask: tf.Tensor) -> dict:
+    def __call__(self, outputs, mask, numerics) -> dict:
         del mask
         return {
             f"hidden_state_{i}": tf.expand_dims(output, 0)
@@ -214,7 +251,7 @@ class HiddenStatesHead:
         }
 
 
-def from_model(model):
+def from_model(model, read: weights_lib.Read = weights_lib.as_float64):
     """Returns the head of a Keras model, with its weights.
 
     | model | outputs |
@@ -229,49 +266,60 @@ def from_model(model):
 
     Args:
         model: a built model of modeling.models.
+        read: its variables.
 
     Raises:
         ValueError: for a model with the heads of pre-training.
     """
     if isinstance(model, models.MobileBertForSequenceClassification):
-        dense = weights_lib.from_dense(model.classifier.dense)
+        dense = weights_lib.from_dense(model.classifier.dense, read)
         is_regression = model.num_labels == 1
         output = VALUE if is_regression else PROBABILITIES
         return FirstTokenHead(
-            _pooler(model), dense, output, softmax=not is_regression
+            _pooler(model, read), dense, output, softmax=not is_regression
         )
     if isinstance(model, models.MobileBertForMultipleChoice):
-        dense = weights_lib.from_dense(model.classifier.dense)
-        return FirstTokenHead(_pooler(model), dense, LOGITS)
+        dense = weights_lib.from_dense(model.classifier.dense, read)
+        return FirstTokenHead(_pooler(model, read), dense, LOGITS)
     if isinstance(model, models.MobileBertForTokenClassification):
-        return TokenHead(weights_lib.from_dense(model.classifier.dense))
+        return TokenHead(weights_lib.from_dense(model.classifier.dense, read))
     if isinstance(model, models.MobileBertForQuestionAnswering):
-        dense = weights_lib.from_dense(model.span.dense)
+        dense = weights_lib.from_dense(model.span.dense, read)
         return SpanHead(start=dense.column(0), end=dense.column(1))
     if isinstance(model, models.MobileBertForSentenceEmbedding):
         return SentenceEmbeddingHead(model.pooling, model.normalize)
     if isinstance(model, models.MobileBertModel):
-        return EncoderHead(_pooler(model))
+        return EncoderHead(_pooler(model, read))
     raise ValueError(
         f"expected a fine-tuned model or an encoder, got {type(model).__name__}"
     )
 
 
-def _pooler(model):
+def _pooler(model, read):
     if not model.encoder.has_pooler_weights:
         return None
-    return weights_lib.from_dense(model.encoder.pooler)
+    return weights_lib.from_dense(model.encoder.pooler, read)
 
 
-def _undo(values, basis):
+def _undo(values, basis, numerics):
     """[R, H] as they are stored to what they are."""
     if basis is None:
         return values
-    return values * graph_ops.constant(1.0 / basis)
+    return values * numerics.exact(1.0 / basis)
 
 
-def _pool(first_token, pooler):
-    """[1, H] to [1, H]."""
+def _pool(first_token, pooler, numerics):
+    """[B, H] to [B, H]."""
     if pooler is None:
         return first_token
-    return tf.tanh(graph_ops.dense(first_token, pooler, "pooler"))
+    pooled = numerics.activation(
+        graph_ops.dense(numerics, first_token, pooler, "pooler"),
+        "pooler",
+        is_whole=False,
+    )
+    return numerics.tanh(pooled, "pooled")
+
+
+def _last(inputs, dense, name, numerics):
+    """Returns what the last layer gives, which is never rounded."""
+    return graph_ops.dense(numerics, inputs, dense, name, is_exact=True)

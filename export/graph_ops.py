@@ -1,11 +1,11 @@
-"""The layers of the deployment graph as TensorFlow ops on constants.
+"""The layers of the deployment graph as TensorFlow ops.
 
 Legend: R rows.
 """
 
-import numpy as np
 import tensorflow as tf
 
+from export import numerics as numerics_lib
 from export import weights as weights_lib
 
 # Ops whose name holds it are a LayerNorm's. Recipes keep them in float.
@@ -14,34 +14,45 @@ LAYER_NORM_SCOPE = "layer_norm"
 _LAYER_NORM_EPSILON = 1e-12
 
 
-def constant(array: np.ndarray) -> tf.Tensor:
-    """Returns the array as a float32 constant."""
-    return tf.constant(array.astype(np.float32))
-
-
 def dense(
-    inputs: tf.Tensor, weights: weights_lib.Dense, name: str
+    numerics: numerics_lib.Float,
+    inputs: tf.Tensor,
+    weights: weights_lib.Dense,
+    name: str,
+    is_exact: bool = False,
 ) -> tf.Tensor:
-    """Returns inputs [R, in] @ kernel + bias, [R, out]."""
+    """Returns inputs [R, in] @ kernel + bias, [R, out].
+
+    Args:
+        is_exact: whether the layer is never one of 8-bit integers.
+    """
+    read = numerics.exact if is_exact else numerics.kernel
     with tf.name_scope(name):
-        outputs = tf.matmul(inputs, constant(weights.kernel))
+        outputs = tf.matmul(inputs, read(weights.kernel))
         if weights.bias is None:
             return outputs
-        return tf.nn.bias_add(outputs, constant(weights.bias))
+        return tf.nn.bias_add(outputs, numerics.exact(weights.bias))
 
 
 def layer_norm(
-    inputs: tf.Tensor, weights: weights_lib.Norm | None
+    numerics: numerics_lib.Float,
+    inputs: tf.Tensor,
+    weights: weights_lib.Norm,
+    is_whole: bool = True,
 ) -> tf.Tensor:
     """Returns the LayerNorm of inputs [R, width] over the last axis.
 
-    Without weights the inputs: their NoNorm has been folded.
+    Args:
+        is_whole: of the outputs, see numerics.Activation.
     """
-    if weights is None:
-        return inputs
-    with tf.name_scope(LAYER_NORM_SCOPE):
+    with numerics.scope(LAYER_NORM_SCOPE):
         mean = tf.reduce_mean(inputs, axis=-1, keepdims=True)
         centred = inputs - mean
         variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
         normalized = centred * tf.math.rsqrt(variance + _LAYER_NORM_EPSILON)
-        return normalized * constant(weights.gamma) + constant(weights.beta)
+        outputs = tf.add(
+            normalized * numerics.exact(weights.gamma),
+            numerics.exact(weights.beta),
+            name="outputs",
+        )
+        return numerics.activation(outputs, "outputs", is_whole=is_whole)

@@ -1,11 +1,20 @@
-"""A trained model's weights as plain numpy arrays, apart from Keras.
+"""A trained model's weights as plain arrays, apart from Keras.
+
+For a file they are numpy arrays. They may as well be tensors: functions of the
+model's variables, with gradients.
 
 Legend: E embedding_size, H hidden_size, b width inside a block.
 """
 
 import dataclasses
+import types
+from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
+
+# A Keras variable to an array, which has numpy's operators.
+Read = Callable[[tf.Variable], np.ndarray | tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +44,10 @@ class Dense:
     def shifted(self, offset: np.ndarray) -> "Dense":
         """Returns the layer whose output is y + `offset` (float [out])."""
         return Dense(self.kernel, self.bias + offset)
+
+    def product(self, vector: np.ndarray) -> np.ndarray:
+        """Returns `vector` (float [in]) @ kernel, [out]."""
+        return (vector[np.newaxis] @ self.kernel)[0]
 
     def column(self, index: int) -> "Dense":
         """Returns the layer of one output, kernel [in, 1]."""
@@ -113,62 +126,96 @@ class Encoder:
     blocks: tuple[Block, ...]
 
 
-def from_encoder(encoder) -> Encoder:
-    """Reads the weights of a built `modeling.encoder.MobileBertEncoder`.
+def as_float64(variable: tf.Variable) -> np.ndarray:
+    """Reads a variable for a file.
 
-    Arrays are float64: foldings multiply several of them, and only the result
-    is rounded to float32.
+    Foldings multiply several arrays, and only the result is rounded to
+    float32.
     """
-    embeddings = encoder.embeddings
-    return Encoder(
-        word_table=_array(embeddings.word_table),
-        type_table=_array(embeddings.type_table),
-        position_table=_array(embeddings.position_table),
-        projection=(
-            from_dense(embeddings.projection)
-            if embeddings.needs_projection
-            else None
-        ),
-        norm=_norm(embeddings.normalization),
-        blocks=tuple(_block(block) for block in encoder.blocks),
-    )
-
-
-def from_dense(layer) -> Dense:
-    """Reads a built Keras Dense layer, as float64."""
-    return Dense(_array(layer.kernel), _array(layer.bias))
-
-
-def _block(block):
-    bottleneck = getattr(block, "input_bottleneck", None)
-    key_query = getattr(block, "key_query_bottleneck", None)
-    output = getattr(block, "output_bottleneck", None)
-    return Block(
-        bottleneck=bottleneck and from_dense(bottleneck.dense),
-        bottleneck_norm=bottleneck and _norm(bottleneck.normalization),
-        key_query_bottleneck=key_query and from_dense(key_query.dense),
-        key_query_bottleneck_norm=key_query and _norm(key_query.normalization),
-        query=from_dense(block.attention.query),
-        key=from_dense(block.attention.key),
-        value=from_dense(block.attention.value),
-        attention_output=from_dense(block.attention_output.dense),
-        attention_output_norm=_norm(block.attention_output.normalization),
-        feed_forward=tuple(
-            FeedForward(
-                intermediate=from_dense(network.intermediate),
-                output=from_dense(network.output_dense),
-                norm=_norm(network.normalization),
-            )
-            for network in block.feed_forward_networks
-        ),
-        output_bottleneck=output and from_dense(output.dense),
-        output_bottleneck_norm=output and _norm(output.normalization),
-    )
-
-
-def _norm(layer):
-    return Norm(_array(layer.gamma), _array(layer.beta))
-
-
-def _array(variable):
     return variable.numpy().astype(np.float64)
+
+
+def as_tensor(variable: tf.Variable) -> tf.Tensor:
+    """Reads a variable for training, float32."""
+    return tf.convert_to_tensor(variable)
+
+
+def library(array: np.ndarray | tf.Tensor) -> types.ModuleType:
+    """Returns numpy or tensorflow, for functions that both have alike."""
+    return tf if tf.is_tensor(array) else np
+
+
+def from_encoder(encoder, read: Read = as_float64) -> Encoder:
+    """Reads the weights of a built `modeling.encoder.MobileBertEncoder`."""
+    return _Reader(read).encoder(encoder)
+
+
+def from_dense(layer, read: Read = as_float64) -> Dense:
+    """Reads a built Keras Dense layer."""
+    return _Reader(read).dense(layer)
+
+
+class _Reader:
+    def __init__(self, read):
+        self._read = read
+
+    def encoder(self, encoder):
+        embeddings = encoder.embeddings
+        return Encoder(
+            word_table=self._read(embeddings.word_table),
+            type_table=self._read(embeddings.type_table),
+            position_table=self._read(embeddings.position_table),
+            projection=(
+                self.dense(embeddings.projection)
+                if embeddings.needs_projection
+                else None
+            ),
+            norm=self._norm(embeddings.normalization),
+            blocks=tuple(self._block(block) for block in encoder.blocks),
+        )
+
+    def dense(self, layer):
+        return Dense(self._read(layer.kernel), self._read(layer.bias))
+
+    def _norm(self, layer):
+        return Norm(self._read(layer.gamma), self._read(layer.beta))
+
+    def _dense_and_norm(self, layer):
+        if layer is None:
+            return None, None
+        return self.dense(layer.dense), self._norm(layer.normalization)
+
+    def _block(self, block):
+        bottleneck, bottleneck_norm = self._dense_and_norm(
+            getattr(block, "input_bottleneck", None)
+        )
+        key_query, key_query_norm = self._dense_and_norm(
+            getattr(block, "key_query_bottleneck", None)
+        )
+        output, output_norm = self._dense_and_norm(
+            getattr(block, "output_bottleneck", None)
+        )
+        attention_output, attention_output_norm = self._dense_and_norm(
+            block.attention_output
+        )
+        return Block(
+            bottleneck=bottleneck,
+            bottleneck_norm=bottleneck_norm,
+            key_query_bottleneck=key_query,
+            key_query_bottleneck_norm=key_query_norm,
+            query=self.dense(block.attention.query),
+            key=self.dense(block.attention.key),
+            value=self.dense(block.attention.value),
+            attention_output=attention_output,
+            attention_output_norm=attention_output_norm,
+            feed_forward=tuple(
+                FeedForward(
+                    intermediate=self.dense(network.intermediate),
+                    output=self.dense(network.output_dense),
+                    norm=self._norm(network.normalization),
+                )
+                for network in block.feed_forward_networks
+            ),
+            output_bottleneck=output,
+            output_bottleneck_norm=output_norm,
+        )

@@ -29,6 +29,9 @@ from mobilebert_tf.modeling import models
 CONFIG_FILE = "bert_config.json"
 VOCAB_FILE = "vocab.txt"
 INFO_FILE = "model_info.json"
+# Attribute of a model, and so part of its checkpoints, with the ranges of a
+# quantisation-aware training.
+INT8_RANGES = "int8_ranges"
 
 ENCODER = "encoder"
 PRETRAINING = "pretraining"

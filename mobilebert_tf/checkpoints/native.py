@@ -136,4 +136,6 @@ def _check_vocabulary(path, config):
 def _kind(name):
     if "/generator/" in name:
         return "dropout state"
+    if name.startswith(f"{_MODEL}/{model_directory.INT8_RANGES}/"):
+        return "int8 ranges"
     return tensorflow_files.bookkeeping_kind(name)

@@ -8,6 +8,7 @@ from official.modeling.hyperparams import base_config
 from mobilebert_tf import runtime
 from mobilebert_tf.experiments import model_config
 from mobilebert_tf.experiments import optimization_config
+from mobilebert_tf.experiments import quantization_config
 from mobilebert_tf.experiments import search_config
 from mobilebert_tf.experiments import task_distillation_config
 
@@ -73,6 +74,9 @@ class FineTuningTaskConfig(config_definitions.TaskConfig):
         early_stopping_patience: int. The run ends when so many evaluations in
             a row were not better than the best before; 0 never ends it early.
         distillation: learning from a fine-tuned teacher.
+        quantization_aware: bool. Train and evaluate what the int8 file will
+            compute, best from a model that is fine-tuned already.
+        quantization: of quantization_aware.
         seed: int. Of initialisation and dropout.
         gradient_accumulation_steps: int. Parts that a batch is worked through
             in, one after the other; the update is that of the whole batch.
@@ -93,6 +97,10 @@ class FineTuningTaskConfig(config_definitions.TaskConfig):
         dataclasses.field(
             default_factory=task_distillation_config.TaskDistillationConfig
         )
+    )
+    quantization_aware: bool = False
+    quantization: quantization_config.QuantizationConfig = dataclasses.field(
+        default_factory=quantization_config.QuantizationConfig
     )
     seed: int = 0
     gradient_accumulation_steps: int = 1

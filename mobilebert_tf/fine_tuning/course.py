@@ -17,6 +17,7 @@ from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.fine_tuning import search_folder
 from mobilebert_tf.fine_tuning import starting_models
 from mobilebert_tf.fine_tuning import teachers
+from mobilebert_tf.quantization_aware import simulation
 from mobilebert_tf.training import training_log
 from mobilebert_tf.training import training_loop
 
@@ -107,6 +108,8 @@ def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
     metric = selection_metric(kind)
     begin = starting_models.start(config, kind.head)
     kind.check_model(begin.network, labels)
+    if config.quantization_aware:
+        simulation.tell_dropout(begin.network)
     info = model_directory.ModelInfo(
         head=kind.head,
         max_seq_length=config.max_seq_length,
@@ -163,6 +166,7 @@ def train(kind, model_dir, output_dir, evaluate, strategy) -> dict[str, float]:
                 distillation=teacher,
                 teacher_logits=teacher_logits,
                 on_evaluation=record,
+                num_steps=steps,
             ),
             lambda stage: optimizer_config,
             model_dir,

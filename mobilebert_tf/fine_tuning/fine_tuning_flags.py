@@ -27,6 +27,11 @@ COMMON = {
     "warmup_proportion": _Field(
         float, "task.warmup_proportion", "Warm-up share."
     ),
+    "quantization_aware": _Field(
+        bool,
+        "task.quantization_aware",
+        "Train what the int8 file will compute.",
+    ),
     "teacher_dir": _Field(
         str, "task.distillation.teacher_dir", "Fine-tuned teacher."
     ),

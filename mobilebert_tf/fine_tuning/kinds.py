@@ -14,6 +14,7 @@ from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.distillation import task_distillation
 from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import prediction
+from mobilebert_tf.experiments import quantization_config
 from mobilebert_tf.fine_tuning import starting_models
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.tasks import fine_tuning
@@ -80,6 +81,8 @@ class Kind(abc.ABC):
                 "-1: the metrics are of whole sets"
             )
         task_distillation.check(config.distillation)
+        if config.quantization_aware:
+            _check_quantization(config)
 
     @abc.abstractmethod
     def check_split(self, split: str) -> None:
@@ -179,6 +182,17 @@ class Kind(abc.ABC):
             output_names,
             self.config.validation_data.global_batch_size,
         )
+
+
+def _check_quantization(config):
+    quantization_config.check(config.quantization)
+    for name in ("feature_map_factor", "attention_factor"):
+        factor = getattr(config.distillation, name)
+        if factor:
+            raise ValueError(
+                f"task.distillation.{name}: got {factor}, expected 0 with "
+                "task.quantization_aware: its graph has logits alone"
+            )
 
 
 def split_file(config, split: str) -> str:

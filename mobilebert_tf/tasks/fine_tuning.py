@@ -20,6 +20,7 @@ from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.experiments import fine_tuning_config
 from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.optimization import optimizers
+from mobilebert_tf.quantization_aware import simulation
 from mobilebert_tf.tasks import gradient_steps
 
 CROSS_ENTROPY = "cross_entropy"
@@ -53,6 +54,7 @@ class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
         teacher_logits: {name: [N, ...]}, beside train_rows; what
             `distillation` returned of them.
         on_evaluation: called after each evaluation; None does without.
+        num_steps: of the whole run; counts where it is quantisation-aware.
 
     Raises:
         ValueError: for more frozen blocks than there are.
@@ -79,6 +81,7 @@ class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
         distillation: task_distillation.TaskDistillation | None = None,
         teacher_logits: Mapping[str, np.ndarray] | None = None,
         on_evaluation: OnEvaluation | None = None,
+        num_steps: int = 0,
     ):
         super().__init__(params)
         check_frozen_blocks(params, network)
@@ -92,7 +95,9 @@ class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
         self._encoder = encoder
         self._head = head
         self._on_evaluation = on_evaluation
+        self._num_steps = num_steps
         self._model = None
+        self._simulation = None
 
     @abc.abstractmethod
     def make_model(self) -> tf_keras.Model:
@@ -122,6 +127,14 @@ class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
     def build_model(self) -> tf_keras.Model:
         self._model = self.make_model()
         self._model.build_weights()
+        config = self.task_config
+        if config.quantization_aware:
+            self._simulation = simulation.Simulation(
+                self._model,
+                config.quantization,
+                config.max_seq_length,
+                self._num_steps,
+            )
         return self._model
 
     def initialize(self, model) -> None:
@@ -130,6 +143,15 @@ class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
             model.encoder.copy_weights(self._encoder)
         if self._head is not None:
             getattr(model, self.head_name).set_weights(self._head.get_weights())
+        if self._simulation is not None:
+            config = self.task_config
+            self._simulation.calibrate(
+                batches.shuffled(
+                    self._train_rows,
+                    config.train_data.global_batch_size,
+                    config.train_data.seed,
+                ).take(config.quantization.calibration_batches)
+            )
 
     def create_optimizer(
         self, optimizer_config, runtime_config=None, dp_config=None
@@ -218,7 +240,7 @@ class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
         return result
 
     def compute_loss(self, inputs, model, training):
-        outputs = model(encoder_inputs(inputs), training=training)
+        outputs = self._outputs(inputs, model, training)
         terms = self.label_terms(inputs, outputs)
         if self._distillation is not None:
             has_label = self.label_weights(inputs) > 0
@@ -228,11 +250,17 @@ class FineTuningTask(gradient_steps.WeightedLossTask, abc.ABC):
         return loss, terms
 
     def validation_step(self, inputs, model, metrics=None):
-        outputs = model(encoder_inputs(inputs), training=False)
+        outputs = self._outputs(inputs, model, training=False)
         return {
             batches.ROW: inputs[batches.ROW],
             **{name: outputs[name] for name in self.output_names},
         }
+
+    def _outputs(self, inputs, model, training):
+        inputs = encoder_inputs(inputs)
+        if self._simulation is not None:
+            return self._simulation(inputs, training)
+        return model(inputs, training=training)
 
     def aggregate_logs(self, state=None, step_outputs=None):
         state = state or {name: [] for name in step_outputs}

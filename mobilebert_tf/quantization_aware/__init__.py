@@ -1,0 +1,1 @@
+"""Fine-tuning on what the int8 file will compute."""
