@@ -18,7 +18,7 @@ ROOF_FLOAT32 = "roof_float32"
 ROOF_INT8 = "roof_int8"
 FLOAT32_PEERS = ("garden_float32", "huggingface_float32")
 # Made by the converter, which folds nothing.
-INT8_PEERS = ("garden_int8_padded", "garden_int8_unpadded")
+INT8_PEERS = ("garden_int8", "garden_int8_bounded")
 DYNAMIC_PEERS = ("garden_dynamic", "huggingface_dynamic")
 
 MET = "met"

@@ -16,7 +16,7 @@ _HUGGINGFACE = "huggingface"
 # In the order in which they are made.
 FILES = {
     OURS: ("float32", "dynamic", "int8", "classifier_int8", "questions_int8"),
-    "garden": ("float32", "dynamic", "int8_padded", "int8_unpadded"),
+    "garden": ("float32", "dynamic", "int8", "int8_bounded"),
     _HUGGINGFACE: ("float32", "dynamic"),
     "bert_base": ("float32",),
     "roof": ("float32", "int8"),

@@ -13,7 +13,7 @@ the encoders with all positions as output:
                  classifier and of a model for questions too
     garden       the Model Garden's MobileBERTEncoder with the same weights,
                  float32 and as the converter makes dynamic range and int8,
-                 this calibrated with and without padding
+                 this with its own penalty on padding and with a bounded one
     huggingface  TFMobileBert, float32 and dynamic range, made by
                  --huggingface_python in an environment of its own
     bert_base    the Model Garden's BERT_BASE, float32

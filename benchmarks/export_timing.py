@@ -7,7 +7,6 @@ and places buffers anew, so that no file keeps a lucky or an unlucky layout.
 Imports no TensorFlow: starting takes 0.3 s.
 """
 
-import collections
 import json
 import os
 import time
@@ -16,6 +15,7 @@ import numpy as np
 from absl import flags
 from ai_edge_litert import interpreter as litert
 
+from export import delegation
 from mobilebert_tf import cli
 
 _LARGEST_ID = 1000
@@ -57,36 +57,11 @@ def measure(path: str, num_threads: int, num_runs: int) -> dict:
         begin = time.perf_counter()
         interpreter.invoke()
         milliseconds.append(1e3 * (time.perf_counter() - begin))
-    return {"milliseconds": milliseconds, **delegation(interpreter)}
-
-
-def delegation(interpreter) -> dict:
-    """Returns "partitions" and "left_out" of an allocated interpreter.
-
-    The operators that run are found from the outputs backwards: those that a
-    partition replaces are still listed.
-    """
-    producers = {}
-    partitions = set()
-    # Delegates' nodes come last, and so replace the operators' own entries.
-    for node in interpreter._get_ops_details():
-        if node["op_name"] == "DELEGATE":
-            partitions.add(node["index"])
-        producers.update(dict.fromkeys(node["outputs"].tolist(), node))
-    needed = [each["index"] for each in interpreter.get_output_details()]
-    left_out = {}
-    while needed:
-        node = producers.get(needed.pop())
-        if node is None or node["index"] in left_out:
-            continue
-        left_out[node["index"]] = node["op_name"]
-        needed += node["inputs"].tolist()
-    names = (
-        name for index, name in left_out.items() if index not in partitions
-    )
+    found = delegation.of_interpreter(interpreter)
     return {
-        "partitions": len(partitions),
-        "left_out": collections.Counter(names),
+        "milliseconds": milliseconds,
+        "partitions": found.partitions,
+        "left_out": found.left_out,
     }
 
 

@@ -17,10 +17,13 @@ from mobilebert_tf import files
 from mobilebert_tf import model_directory
 from mobilebert_tf import wordpiece
 
-# Where a checkpoint has the model's variables, and what of them is state of
-# the optimizer.
+# Where a checkpoint has the model's variables, and which of them are no
+# weights: those of the optimizer, and ranges of int8 activations.
 _MODEL_PREFIX = "model/"
-_SLOT = ".OPTIMIZER_SLOT"
+_NO_WEIGHTS = (
+    ".OPTIMIZER_SLOT",
+    f"{_MODEL_PREFIX}{model_directory.INT8_RANGES}/",
+)
 # Between the score that training recorded and that of the same weights now:
 # other batches and machines round otherwise.
 _MAX_SCORE_CHANGE_POINTS = 1.0
@@ -73,7 +76,7 @@ def check_weights(model: model_directory.TrainedModel) -> None:
         int(np.prod(shape))
         for key, shape in reader.get_variable_to_shape_map().items()
         if key.startswith(_MODEL_PREFIX)
-        and _SLOT not in key
+        and not any(part in key for part in _NO_WEIGHTS)
         and types[key].is_floating
     )
     used = model.model.count_params()

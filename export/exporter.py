@@ -15,6 +15,8 @@ from export import calibration
 from export import consistency
 from export import file_cost
 from export import inference_graph
+from export import metadata
+from export import op_lint
 from export import outliers
 from export import quantization
 from export import saved_model
@@ -88,6 +90,7 @@ class Variant:
         size: bytes; 0 without a file.
         seconds: to make it.
         verdict: its Verification, or None.
+        lint: what can load it, None of a SavedModel.
         cost: of an inference, or why it is not known.
         error: why it could not be made or run, "" otherwise.
     """
@@ -97,6 +100,7 @@ class Variant:
     size: int = 0
     seconds: float = 0.0
     verdict: verification.Verification | None = None
+    lint: op_lint.Lint | None = None
     cost: file_cost.FileCost | str = "not measured"
     error: str = ""
 
@@ -105,7 +109,8 @@ class Variant:
         """Returns why the variant is not fit for use; empty if it is."""
         if self.error:
             return (self.error,)
-        return self.verdict.failures
+        refusals = self.lint.refusals if self.lint else ()
+        return (*self.verdict.failures, *refusals)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,8 +178,12 @@ def export(options: Options) -> Result:
             options.max_metric_drop,
             options.num_threads,
         )
+        ranges_of_training = ranges.read(trained.checkpoint)
         is_as_trained = (
-            length == trained.info.max_seq_length
+            # Training scored the simulation of int8 if it learned ranges.
+            not ranges_of_training
+            and length == trained.info.max_seq_length
+            and options.tokenization == wordpiece.BERT
             and not options.params_override
             and not any(v is not None for v in options.data.values())
         )
@@ -185,9 +194,7 @@ def export(options: Options) -> Result:
                 judge.metrics_of_sets,
                 data.points_of,
             )
-        maker = _Maker(
-            options, trained, length, data, ranges.read(trained.checkpoint)
-        )
+        maker = _Maker(options, trained, length, data, ranges_of_training)
         maker.note_pairs(judge)
         variants = [
             _make_and_verify(name, maker, judge, options.output)
@@ -241,8 +248,18 @@ class _Maker:
             print("Saving the Keras model", flush=True)
             saved_model.write(self._trained.model, path, self.text)
         else:
-            output_type = self._options.inference_output_type
-            files.write_bytes(path, self._content(name, output_type))
+            files.write_bytes(path, self._packed(name))
+
+    def _packed(self, name):
+        content = self._content(name, self._options.inference_output_type)
+        if name in text_input.VARIANTS:
+            return content  # It has its tokenizer, and takes no ids.
+        description = metadata.describe(
+            self._trained.info,
+            os.path.join(self._options.output, VOCAB_FILE),
+            self._is_pair,
+        )
+        return metadata.pack(content, description)
 
     def float_model(self, name):
         """Returns the float32 file that a variant was quantized from."""
@@ -324,6 +341,9 @@ def _make_and_verify(name, maker, judge, output):
         print(f"Verifying {path}", flush=True)
         text = maker.text if name in text_input.VARIANTS else None
         verdict = judge.verify(name, path, maker.float_model(name), text=text)
+        lint = None
+        if os.path.isfile(path):
+            lint = op_lint.lint(files.read_bytes(path))
     except (
         ValueError,
         OSError,
@@ -341,12 +361,19 @@ def _make_and_verify(name, maker, judge, output):
             reason = f"{type(error).__name__}: {reason}"
         print(f"{name} failed: {reason}", flush=True)
         return Variant(name, path, error=reason)
-    return Variant(name, path, _size(path), seconds, verdict)
+    return Variant(name, path, _size(path), seconds, verdict, lint)
 
 
 def _with_costs(variants, options):
     """Adds what the files cost, all measured in turn."""
-    paths = [v.path for v in variants if v.verdict and os.path.isfile(v.path)]
+    paths = [
+        v.path
+        for v in variants
+        # Of texts there are no random values.
+        if v.verdict
+        and os.path.isfile(v.path)
+        and v.name not in text_input.VARIANTS
+    ]
     if not options.measure_secs:
         return variants
     if paths:

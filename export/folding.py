@@ -18,9 +18,9 @@ numpy arrays or, in training, on tensors:
 - every tensor may be stored in a basis of its own: as x * basis, a number per
   channel. What writes the tensor multiplies by the basis, what reads it
   divides. Outputs stay what they are, while int8, with one scale for a whole
-  tensor, can hold channels of like range better. A residual's factor is
-  gamma * (its basis / the basis of the residual stream), and none is
-  needed where that is 1.
+  tensor, can hold channels of like range better. A residual's factor becomes
+  gamma * basis of the sum / basis of the residual, and a basis can be chosen
+  so that none is needed.
 
 Legend: S sequence, E embedding_size, H hidden_size, b width inside a block.
 """
@@ -30,26 +30,42 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-import tensorflow as tf
 
 from export import weights as weights_lib
 from mobilebert_tf.modeling import config as config_lib
 
-# Names of the tensors that may have a basis; below a block's name all but the
-# first two.
-WORDS = "words"  # rows of the word table, [E]
-EMBEDDINGS = "embeddings"  # the first of the residual stream, [H]
+# Names of the tensors that may have a basis, those of the graph's activations;
+# below a block's name all but the first two.
+WORDS = "embeddings/words"  # rows of the word table, [E]
+EMBEDDINGS = "embeddings/sum"  # the first of the residual stream, [H]
 BOTTLENECK = "bottleneck"
 KEY_QUERY_BOTTLENECK = "key_query_bottleneck"
-QUERY = "query"  # the key has the inverse
-VALUE = "value"
-ATTENTION_OUTPUT = "attention_output"
-INTERMEDIATE = "ffn_{}/intermediate"  # positive: ReLU follows
-FEED_FORWARD_OUTPUT = "ffn_{}/output"
-OUTPUT_BOTTLENECK = "output_bottleneck"
+QUERY = "attention/query"  # the key has the inverse
+VALUE = "attention/value"
+ATTENTION_OUTPUT = "attention_output_sum"
+INTERMEDIATE = "ffn_{}/activation"  # positive, after ReLU only
+FEED_FORWARD_OUTPUT = "ffn_{}/output_sum"
+OUTPUT_BOTTLENECK = "output_bottleneck_sum"
 
-# Factors of a residual as near to 1 as this are left out.
-_ONE_TOLERANCE = 1e-6
+
+@dataclasses.dataclass(frozen=True)
+class Bases:
+    """In which bases tensors are stored; without one as they are.
+
+    Attributes:
+        given: float [width] by the name of a tensor, such as
+            "layer_3/ffn_0/output_sum". Without zeros, and none of tensors
+            that a LayerNorm gives.
+        carried: names of sums with a residual, after NoNorm. Their basis is
+            that of the residual over gamma, so that the residual needs no
+            factor; without zeros in gamma.
+    """
+
+    given: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    carried: frozenset[str] = frozenset()
+
+
+PLAIN = Bases()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +138,7 @@ def fold(
     config: config_lib.MobileBertConfig,
     weights: weights_lib.Encoder,
     length: int,
-    bases: Mapping[str, np.ndarray] | None = None,
+    bases: Bases = PLAIN,
 ) -> Encoder:
     """Returns the weights of the deployment graph.
 
@@ -130,11 +146,9 @@ def fold(
         config: of the model.
         weights: of its encoder.
         length: S, at most max_position_embeddings.
-        bases: float [width] by the name of a tensor, such as
-            "layer_3/ffn_0/output"; what has none is stored as it is. Without
-            zeros; none of tensors that a LayerNorm gives.
+        bases: of the tensors.
     """
-    return _Folder(config, bases or {}).encoder(weights, length)
+    return _Folder(config, bases).encoder(weights, length)
 
 
 def trigram_kernel(projection: weights_lib.Dense) -> np.ndarray:
@@ -173,7 +187,8 @@ def stream_names(config: config_lib.MobileBertConfig) -> list[str]:
 class _Folder:
     def __init__(self, config, bases):
         self._config = config
-        self._bases = bases
+        self._bases = bases.given
+        self._carried = bases.carried
         self._folds_norm = config.normalization_type == "no_norm"
 
     def encoder(self, weights, length):
@@ -221,53 +236,46 @@ class _Folder:
 
         inner, inner_basis = None, stream
         inner_norm = block.bottleneck_norm
-        joined = basis(ATTENTION_OUTPUT)
-        factor = block.attention_output_norm.gamma
         if config.use_bottleneck:
             inner, inner_basis = block.bottleneck, basis(BOTTLENECK)
             if is_residual_only and self._folds_norm:
-                inner_basis = _times(factor, joined)
+                # The residual alone reads it, and then needs no factor.
+                inner_basis = _times(
+                    block.attention_output_norm.gamma, basis(ATTENTION_OUTPUT)
+                )
             inner, inner_norm = self._dense_norm(
                 inner.reading(stream), inner_norm, inner_basis
             )
         attention = self._attention(block, basis, stream, inner_basis)
-        attention_output = self._join(
-            block.attention_output.reading(basis(VALUE)),
+        attention_output, joined = self._join(
+            scope + ATTENTION_OUTPUT,
             # Probabilities sum to 1: the value bias passes through attention.
-            block.attention_output.product(block.value.bias),
+            block.attention_output.reading(basis(VALUE)).shifted(
+                block.attention_output.product(block.value.bias)
+            ),
             block.attention_output_norm,
             inner_basis,
-            joined,
+            has_factor=is_residual_only,
         )
-        if is_residual_only and self._folds_norm:
-            attention_output = dataclasses.replace(
-                attention_output, factor=None
-            )
         feed_forward = []
         for k, network in enumerate(block.feed_forward):
             hidden = basis(INTERMEDIATE.format(k))
-            output = basis(FEED_FORWARD_OUTPUT.format(k))
-            join = self._join(
+            intermediate = network.intermediate.reading(joined)
+            join, joined = self._join(
+                scope + FEED_FORWARD_OUTPUT.format(k),
                 network.output.reading(hidden),
-                0.0,
                 network.norm,
                 joined,
-                output,
             )
-            intermediate = network.intermediate.reading(joined)
             feed_forward.append((intermediate.scaled(_one(hidden)), join))
-            joined = output
         output_bottleneck = None
         if config.use_bottleneck:
-            output = basis(OUTPUT_BOTTLENECK)
-            output_bottleneck = self._join(
+            output_bottleneck, joined = self._join(
+                scope + OUTPUT_BOTTLENECK,
                 block.output_bottleneck.reading(joined),
-                0.0,
                 block.output_bottleneck_norm,
                 stream,
-                output,
             )
-            joined = output
         folded = Block(
             bottleneck=inner,
             bottleneck_norm=inner_norm,
@@ -323,18 +331,22 @@ class _Folder:
             return dense, norm
         return fold_norm(dense, norm).scaled(_one(basis)), None
 
-    def _join(self, dense, shift, norm, residual_basis, basis):
-        """Returns Norm(Dense + shift + residual)."""
-        dense = dense.shifted(shift)
+    def _join(self, name, dense, norm, residual, has_factor=False):
+        """Returns Norm(Dense + residual) and the basis of its output.
+
+        Args:
+            residual: its basis.
+            has_factor: whether that holds the factor already.
+        """
         if not self._folds_norm:
-            return Join(dense, None, norm)
-        factor = norm.gamma * _one(basis) / _one(residual_basis)
-        # Of training it is not known as yet what will be 1.
-        if not tf.is_tensor(factor) and np.allclose(
-            factor, 1.0, rtol=0.0, atol=_ONE_TOLERANCE
-        ):
-            factor = None
-        return Join(fold_norm(dense, norm).scaled(_one(basis)), factor, None)
+            return Join(dense, None, norm), None
+        factor, basis = None, self._bases.get(name)
+        if name in self._carried:
+            basis = _one(residual) / norm.gamma
+        elif not has_factor:
+            factor = norm.gamma * _one(basis) / _one(residual)
+        dense = fold_norm(dense, norm).scaled(_one(basis))
+        return Join(dense, factor, None), basis
 
 
 def fold_norm(

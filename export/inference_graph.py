@@ -14,9 +14,6 @@ block, N heads, d head size, R rows computed of a sequence: S, or 1 in such a
 last block.
 """
 
-from collections.abc import Mapping
-
-import numpy as np
 import tensorflow as tf
 
 from export import folding
@@ -325,7 +322,7 @@ def make_module(
     weights: weights_lib.Encoder,
     sequence_length: int | None,
     head,
-    bases: Mapping[str, np.ndarray] | None = None,
+    bases: folding.Bases = folding.PLAIN,
 ) -> tf.Module:
     """Builds the graph with `head` on top, ready for conversion.
 
@@ -376,7 +373,7 @@ def make_module(
 def module_of(
     model,
     sequence_length: int | None,
-    bases: Mapping[str, np.ndarray] | None = None,
+    bases: folding.Bases = folding.PLAIN,
 ) -> tf.Module:
     """Builds the graph of a Keras model with its head.
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 
 import numpy as np
 from ai_edge_litert import interpreter as litert
-from ai_edge_litert.tools import flatbuffer_utils
 
 from export import activations
+from export import flatbuffer_model
 from export import model_file
 
 # They move values and change none: errors would be told several times.
@@ -189,11 +189,7 @@ class _CutGraph:
     """
 
     def __init__(self, model, origins, num_threads):
-        content = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
-        for buffer in content.buffers:
-            if buffer.data is not None:
-                # Of a bytearray each byte would be packed by Python.
-                buffer.data = np.frombuffer(bytes(buffer.data), np.uint8)
+        content = flatbuffer_model.read(model)
         (graph,) = content.subgraphs
         self._inputs = [int(i) for i in graph.inputs]
         self._names = {
@@ -215,9 +211,7 @@ class _CutGraph:
         graph.outputs = np.array(self._given, np.int32)
         content.signatureDefs = []
         self._interpreter = litert.Interpreter(
-            model_content=bytes(
-                flatbuffer_utils.convert_object_to_bytearray(content)
-            ),
+            model_content=flatbuffer_model.write(content),
             num_threads=num_threads,
         )
         self._interpreter.allocate_tensors()

@@ -22,9 +22,15 @@ from export import graph_heads
 from export import inference_graph
 from export import metadata_schema
 from export import op_versions
+from mobilebert_tf import model_directory
+from mobilebert_tf import wordpiece
 
 VOCAB_FILE = "vocab.txt"
 LABELS_FILE = "labels.txt"
+_ONE_TEXT_HEADS = (
+    model_directory.SEQUENCE_CLASSIFICATION,
+    model_directory.SENTENCE_EMBEDDING,
+)
 _METADATA_NAME = "TFLITE_METADATA"
 # Of the schema that first had BertTokenizerOptions.
 _MIN_PARSER_VERSION = "1.1.0"
@@ -71,6 +77,33 @@ class Description:
     labels: Sequence[str] = ()
     text: str = ""
     clients_tokenize: bool = True
+
+
+def describe(
+    info: model_directory.ModelInfo, vocab_file: str, has_pairs: bool
+) -> Description:
+    """Returns the description of a fine-tuned model.
+
+    Args:
+        info: of the model.
+        vocab_file: of it.
+        has_pairs: whether its examples are pairs of texts.
+
+    Raises:
+        OSError, ValueError: if the vocabulary cannot be read.
+    """
+    head = info.head.replace("_", " ")
+    name = f"MobileBERT {head}"
+    # No client tags tokens or compares choices, or knows a cased vocabulary.
+    is_answerer = info.head == model_directory.QUESTION_ANSWERING
+    reads_one_text = info.head in _ONE_TEXT_HEADS and not has_pairs
+    return Description(
+        name=f"{name}, {info.task_name}" if info.task_name else name,
+        vocabulary=wordpiece.load_vocabulary(vocab_file),
+        labels=info.labels if len(info.labels) > 1 else (),
+        text=f"Texts of up to {info.max_seq_length} tokens in training.",
+        clients_tokenize=info.lower_case and (is_answerer or reads_one_text),
+    )
 
 
 def pack(content: bytes, description: Description) -> bytes:

@@ -15,6 +15,7 @@ where only the first token counts.
 import contextlib
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
 
 import numpy as np
@@ -136,19 +137,27 @@ class Int8(Float):
 
     Args:
         range_of: of each activation.
+        float_scopes: outermost scopes that compute in float32.
     """
 
-    def __init__(self, range_of: RangeOf):
+    def __init__(self, range_of: RangeOf, float_scopes: Collection[str] = ()):
         super().__init__()
         self._range_of = range_of
+        self._float_scopes = float_scopes
 
     def kernel(self, array):
+        if self._is_float:
+            return super().kernel(array)
         return fake_quantization.kernel(self.exact(array))
 
     def operand(self, array):
+        if self._is_float:
+            return super().operand(array)
         return fake_quantization.constant(self.exact(array))
 
     def look_up(self, table, ids, name):
+        if self._is_float:
+            return super().look_up(table, ids, name)
         return fake_quantization.table_rows(self.exact(table), ids)
 
     def tanh(self, values, name):
@@ -156,5 +165,11 @@ class Int8(Float):
             super().tanh(values, name), *_TANH_RANGE
         )
 
+    @property
+    def _is_float(self):
+        return bool(self._scopes) and self._scopes[0] in self._float_scopes
+
     def _stored(self, values, name):
+        if self._is_float:
+            return values
         return fake_quantization.activation(values, *self._range_of(name))

@@ -187,6 +187,7 @@ def _variant_to_dict(variant, result):
             else {"not_measured": cost}
         ),
         latency_ratio=latency_ratio(variant, result),
+        runtimes=[dataclasses.asdict(r) for r in _runtimes(variant)],
         census=verdict.census,
         weights=verdict.weights,
         integer_shares=model_file.integer_shares(verdict.census),
@@ -224,6 +225,8 @@ def _add_variant(page, variant, result):
         page.add_text(f"{remark}.")
     if verdict.census:
         page.add_table(*_census_table(verdict.census))
+    if variant.lint:
+        page.add_table(*_loading_table(variant.lint))
     if verdict.layer_errors is not None:
         page.add_figure(
             "Error along the layers, at real positions of "
@@ -267,6 +270,19 @@ def _remarks(variant):
 
 def _counts(counts):
     return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _runtimes(variant):
+    return variant.lint.runtimes if variant.lint else ()
+
+
+def _loading_table(lint):
+    rows = [
+        [each.name, "yes" if each.loads else "no", each.text]
+        for each in lint.runtimes
+    ]
+    rows += [["", each.level, each.text] for each in lint.findings]
+    return "Who loads the file", ["runtime", "loads", "what with, or why"], rows
 
 
 def _ratio_cell(ratio):

@@ -23,9 +23,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text
 from ai_edge_litert import interpreter as litert
-from ai_edge_litert.tools import flatbuffer_utils
 from tensorflow_text.core.pybinds import tflite_registrar
 
+from export import flatbuffer_model
 from export import inference_graph
 from export import quantization
 from mobilebert_tf import model_directory
@@ -135,8 +135,8 @@ def add_tokenizer(model: bytes, text: TextInput) -> bytes:
         ValueError: for a vocabulary with repeated or empty lines, or if the
             converter fails.
     """
-    front = _read(_convert_tokenizer(text))
-    back = _read(model)
+    front = flatbuffer_model.read(_convert_tokenizer(text))
+    back = flatbuffer_model.read(model)
     (front_signature,) = front.signatureDefs
     (back_signature,) = back.signatureDefs
     codes = len(front.operatorCodes)
@@ -168,7 +168,7 @@ def add_tokenizer(model: bytes, text: TextInput) -> bytes:
         output.tensorIndex = places[each.tensorIndex]
         outputs.append(output)
     front_signature.outputs = outputs
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(front))
+    return flatbuffer_model.write(front)
 
 
 def load_interpreter(
@@ -233,15 +233,6 @@ def _convert_tokenizer(text):
     except Exception as error:
         # The converter raises classes of its own, some plain Exceptions.
         raise ValueError(f"conversion failed: {error}") from error
-
-
-def _read(content):
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    for buffer in model.buffers:
-        if buffer.data is not None:
-            # Each byte of a bytearray would be packed by Python.
-            buffer.data = np.frombuffer(bytes(buffer.data), np.uint8)
-    return model
 
 
 def _moved(indices, places):

@@ -1,11 +1,13 @@
 """What does not belong together is refused in one line, before conversion."""
 
+import dataclasses
 import json
 import os
 import shutil
 
 import pytest
 import small_models
+import tensorflow as tf
 
 from export import consistency
 from mobilebert_tf import model_directory
@@ -80,6 +82,26 @@ def test_weights_that_would_be_left_out(folder, fields):
     model = model_directory.load(str(folder))
     with pytest.raises(ValueError, match=r"ckpt-1: has \d+ parameters, but"):
         consistency.check_weights(model)
+
+
+def test_ranges_of_int8_are_no_weights(folder):
+    model = model_directory.load(str(folder))
+    ranges = tf.Module()
+    ranges.bounds = tf.Variable([0.0, 1.0])
+    both = tf.train.Checkpoint(
+        model=tf.train.Checkpoint(
+            bert=model.model.encoder,
+            **{model_directory.INT8_RANGES: ranges},
+        )
+    )
+    prefix = both.save(str(folder / "with_ranges"))
+    head = sum(
+        int(tf.size(weight)) for weight in model.model.classifier.weights
+    )
+    encoder = model.model.count_params() - head
+    changed = dataclasses.replace(model, checkpoint=prefix)
+    with pytest.raises(ValueError, match=f"has {encoder} parameters"):
+        consistency.check_weights(changed)
 
 
 def test_best_model_with_files_of_another_run(folder):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import small_models
+import tensorflow as tf
 from ai_edge_litert import interpreter as litert
 
 from export import folding
@@ -86,7 +87,7 @@ def test_bases_change_nothing_but_how_tensors_are_stored(name):
             encoder,
             small_models.SEQUENCE_LENGTH,
             graph_heads.HiddenStatesHead(),
-            bases,
+            folding.Bases(bases),
         )
     )
     outputs = small_models.run(content, inputs)
@@ -107,7 +108,7 @@ def test_heads_undo_the_basis_of_what_they_read():
         module = inference_graph.module_of(
             model,
             small_models.SEQUENCE_LENGTH,
-            _random_bases(config, encoder),
+            folding.Bases(_random_bases(config, encoder)),
         )
         outputs = small_models.run(quantization.convert(module), inputs)
         expected = small_models.keras_outputs(model, inputs)
@@ -116,25 +117,51 @@ def test_heads_undo_the_basis_of_what_they_read():
             small_models.assert_close(outputs[name], values)
 
 
-def test_a_residual_in_the_basis_of_its_sum_has_no_factor():
+def test_carried_bases_leave_no_factor():
     config = small_models.CONFIGS["mobilebert"]
     model = small_models.make_classifier(config)
     encoder = weights.from_encoder(model.encoder)
-    basis = np.ones(config.hidden_size)
-    bases = {folding.EMBEDDINGS: basis}
-    names = folding.stream_names(config)[1:]
-    for name, block in zip(names, encoder.blocks, strict=True):
-        basis = basis / block.output_bottleneck_norm.gamma
-        bases[name] = basis
+    carried = folding.stream_names(config)[1:]
+    for i in range(config.num_hidden_layers):
+        carried += [
+            f"{folding.block_name(i)}/{folding.FEED_FORWARD_OUTPUT.format(k)}"
+            for k in range(config.num_feedforward_networks)
+        ]
+    given = {
+        name: basis
+        for name, basis in _random_bases(config, encoder).items()
+        if name not in carried
+    }
+    bases = folding.Bases(given, frozenset(carried))
     module = inference_graph.module_of(
         model, small_models.SEQUENCE_LENGTH, bases
     )
-    census = model_file.ModelFile(quantization.convert(module)).census()
+    content = quantization.convert(module)
     mask = 1
-    assert census["MUL"] == {
-        "FLOAT32": mask
-        + config.num_hidden_layers * config.num_feedforward_networks
-    }
+    assert model_file.ModelFile(content).census()["MUL"] == {"FLOAT32": mask}
+    inputs = small_models.make_inputs(config, count=2)
+    (outputs,) = small_models.run(content, inputs).values()
+    (expected,) = small_models.keras_outputs(model, inputs).values()
+    small_models.assert_close(outputs, expected)
+
+
+def test_zero_gammas():
+    """What is scaled by nothing is nothing, not NaN."""
+    config = small_models.CONFIGS["mobilebert"]
+    model = small_models.make_classifier(config)
+    block = model.encoder.blocks[0]
+    for layer in (
+        block.attention_output,
+        block.feed_forward_networks[0],
+        block.output_bottleneck,
+    ):
+        gamma = layer.normalization.gamma
+        gamma.assign(tf.tensor_scatter_nd_update(gamma, [[0]], [0.0]))
+    module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
+    inputs = small_models.make_inputs(config, count=2)
+    outputs = small_models.run(quantization.convert(module), inputs)
+    (expected,) = small_models.keras_outputs(model, inputs).values()
+    small_models.assert_close(outputs["probabilities"], expected)
 
 
 def test_signature_and_shapes():

@@ -55,9 +55,7 @@ def test_last_tensor_errs_as_the_output_of_the_file(files):
     assert last.local_sqnr_db > 100
 
 
-def test_local_error_of_a_layer_in_numpy(files):
-    """Of a lookup: rounding of the table's rows, the float values of which the
-    first layer's error cannot be told from."""
+def test_error_of_a_lookup_is_that_of_rounding_the_table(files):
     words = files.by_name()["embeddings/words;"]
     assert words.operator == "GATHER"
     assert words.number_format == "INT8"

@@ -12,6 +12,7 @@ from export import inference_graph
 from export import metadata
 from export import metadata_schema
 from export import quantization
+from mobilebert_tf import model_directory
 
 _VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _VOCABULARY += [f"word{i}" for i in range(35)]
@@ -186,3 +187,30 @@ def test_unknown_fields_are_refused():
 def test_damaged_metadata_are_refused():
     with pytest.raises(ValueError, match="got file identifier b'XXXX'"):
         metadata_schema.decode(b"\0\0\0\0XXXX")
+
+
+@pytest.mark.parametrize(
+    "head, changes, has_pairs, expected",
+    [
+        ("sequence_classification", {}, False, True),
+        ("sequence_classification", {}, True, False),
+        ("sequence_classification", {"lower_case": False}, False, False),
+        ("sentence_embedding", {}, False, True),
+        ("question_answering", {}, True, True),
+        ("question_answering", {"lower_case": False}, True, False),
+        ("token_classification", {}, False, False),
+        ("multiple_choice", {}, True, False),
+    ],
+)
+def test_only_what_clients_preprocess_rightly_asks_them_to(
+    head, changes, has_pairs, expected, tmp_path
+):
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join(_VOCABULARY))
+    is_labelled = head in model_directory.LABELLED_HEADS
+    labels = ("a", "b") if is_labelled else ()
+    info = model_directory.ModelInfo(head, 16, labels=labels, **changes)
+    description = metadata.describe(info, str(path), has_pairs)
+    assert description.clients_tokenize == expected
+    assert description.labels == labels
+    assert description.vocabulary == _VOCABULARY

@@ -41,7 +41,7 @@ TEXTS = [
 ]
 OTHERS = ["good", "a " * 30, "", "x x", "bad " * 30, "we", "it was", "."]
 # Where FastBertTokenizer is not BERT's.
-DIFFERENT = ["straße", "the end…", "go\x01od", "the x²", "ﬁlm", "a" * 150]
+DIFFERENT = ["straße", "the end…", "go\x01od", "ﬁlm"]
 
 
 @pytest.fixture(scope="module")
