@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from export import calibration
 from export import consistency
+from export import conversion
 from export import file_cost
 from export import inference_graph
 from export import outliers
@@ -267,7 +268,7 @@ class _Maker:
             return text_input.add_tokenizer(base, self.text)
         if self._float_model is None:
             print("Converting the float32 graph", flush=True)
-            self._float_model = quantization.convert(
+            self._float_model = conversion.convert(
                 inference_graph.module_of(self._trained.model, self._length)
             )
         if name == quantization.FLOAT32:
