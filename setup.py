@@ -1,6 +1,23 @@
 """Package metadata; `pip install -e .[test]` for development."""
 
+import glob
+import os
+
 import setuptools
+from setuptools.command import build_py
+
+
+class BuildWithRecipes(build_py.build_py):
+    """Copies configs/export into the wheel, as export/recipes."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            folder = os.path.join(self.build_lib, "export", "recipes")
+            self.mkpath(folder)
+            for path in sorted(glob.glob("configs/export/*.json")):
+                self.copy_file(path, folder)
+
 
 setuptools.setup(
     name="mobilebert-tf",
@@ -13,6 +30,7 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
+    cmdclass={"build_py": BuildWithRecipes},
     packages=setuptools.find_packages(
         include=[
             "mobilebert_tf*",

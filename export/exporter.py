@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from export import calibration
 from export import consistency
+from export import conversion
 from export import file_cost
 from export import inference_graph
 from export import metadata
@@ -61,11 +62,13 @@ class Options:
         tokenization: of the examples, one of wordpiece.MODES: "device" judges
             by the tokens that client libraries make.
         measure_secs: for which each file's latency is measured, 0 for none.
+        inference_output_type: of quantization.OUTPUT_TYPES, the outputs' number
+            format in the variants of integer activations; float32 in others.
     """
 
     model_dir: str
     output: str
-    variants: Sequence[str] = quantization.VARIANTS
+    variants: Sequence[str] = quantization.DEFAULT_VARIANTS
     data: Mapping[str, object] = dataclasses.field(default_factory=dict)
     params_override: str = ""
     max_seq_length: int | None = None
@@ -75,6 +78,7 @@ class Options:
     num_threads: int = 1
     tokenization: str = wordpiece.BERT
     measure_secs: float = 2.0
+    inference_output_type: str = quantization.FLOAT32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,6 +224,7 @@ class _Maker:
         self._length = length
         self._data = data
         self._float_model = None
+        self._found_ranges = None
         self._is_pair = False
 
     def note_pairs(self, judge):
@@ -247,7 +252,7 @@ class _Maker:
             files.write_bytes(path, self._packed(name))
 
     def _packed(self, name):
-        content = self._content(name)
+        content = self._content(name, self._options.inference_output_type)
         if name in text_input.VARIANTS:
             return content  # It has its tokenizer, and takes no ids.
         description = metadata.describe(
@@ -273,7 +278,7 @@ class _Maker:
             self._options.num_threads,
         )
 
-    def _content(self, name):
+    def _content(self, name, output_type=quantization.FLOAT32):
         if name in text_input.VARIANTS:
             if self.text is None:
                 raise ValueError(
@@ -285,15 +290,21 @@ class _Maker:
             return text_input.add_tokenizer(base, self.text)
         if self._float_model is None:
             print("Converting the float32 graph", flush=True)
-            self._float_model = quantization.convert(
+            self._float_model = conversion.convert(
                 inference_graph.module_of(self._trained.model, self._length)
             )
         if name == quantization.FLOAT32:
             return self._float_model
-        found = self._ranges()
-        print(f"Quantizing to {name}", flush=True)
         recipe = quantization.load_recipe(name)
-        return quantization.quantize(self._float_model, recipe, found)
+        if not quantization.needs_ranges(recipe):
+            print(f"Quantizing to {name}", flush=True)
+            return quantization.quantize(self._float_model, recipe, {})
+        if self._found_ranges is None:
+            self._found_ranges = self._ranges()
+        print(f"Quantizing to {name}", flush=True)
+        return quantization.quantize(
+            self._float_model, recipe, self._found_ranges, output_type
+        )
 
     def _ranges(self):
         if not self._trained_ranges:
@@ -410,6 +421,11 @@ def _check_options(options):
     if not options.variants:
         raise ValueError(
             f"variants: got none, expected some of {', '.join(VARIANTS)}"
+        )
+    if options.inference_output_type not in quantization.OUTPUT_TYPES:
+        raise ValueError(
+            f"inference_output_type: got {options.inference_output_type!r}, "
+            f"expected one of {', '.join(quantization.OUTPUT_TYPES)}"
         )
     files.require_writable_directory(options.output, "output")
     for name in ("calibration_examples", "num_threads"):

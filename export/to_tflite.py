@@ -26,7 +26,7 @@ _MODEL_DIR = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the files to write.")
 _VARIANTS = flags.DEFINE_list(
     "variants",
-    list(quantization.VARIANTS),
+    list(quantization.DEFAULT_VARIANTS),
     f"Which to write, of {', '.join(exporter.VARIANTS)}.",
 )
 _DATA = {
@@ -69,6 +69,12 @@ _TOKENIZATION = flags.DEFINE_enum(
     "Calibrate and verify on the model's own tokens, or on those that client "
     "libraries on a device make of the same texts.",
 )
+_INFERENCE_OUTPUT_TYPE = flags.DEFINE_enum(
+    "inference_output_type",
+    quantization.FLOAT32,
+    quantization.OUTPUT_TYPES,
+    "Number format of the outputs of int8 and int16x8; float32 in others.",
+)
 _NUM_THREADS = flags.DEFINE_integer("num_threads", 2, "Of the interpreters.")
 
 
@@ -89,6 +95,7 @@ def main(argv):
         max_metric_drop=_MAX_METRIC_DROP.value,
         num_threads=_NUM_THREADS.value,
         tokenization=_TOKENIZATION.value,
+        inference_output_type=_INFERENCE_OUTPUT_TYPE.value,
     )
     result = exporter.export(options)
     report.write(result, options.output)

@@ -53,12 +53,13 @@ class Expectation:
 # By variant; of one that is not here, as SavedModel, see _OTHERS.
 _EXPECTATIONS = {
     quantization.FLOAT32: Expectation("FLOAT32", ("FLOAT32",), 1e-4),
-    "float16": Expectation("FLOAT32", ("FLOAT16",), 1e-2),
-    "dynamic": Expectation(weights=("INT8",)),
-    "int8_weights": Expectation(weights=("INT8",)),
+    quantization.FLOAT16: Expectation("FLOAT32", ("FLOAT16",), 1e-2),
+    quantization.DYNAMIC: Expectation(weights=("INT8",)),
+    quantization.DYNAMIC_PER_TENSOR: Expectation(weights=("INT8",)),
+    quantization.INT8_WEIGHTS: Expectation(weights=("INT8",)),
     quantization.INT8: Expectation("INT8", ("INT8",)),
     # Of a table the weights are activations.
-    "int16x8": Expectation("INT16", ("INT8", "INT16")),
+    quantization.INT16X8: Expectation("INT16", ("INT8", "INT16")),
     "text": Expectation("FLOAT32", ("FLOAT32",), 1e-4),
     "text_int8": Expectation("INT8", ("INT8",)),
 }
@@ -326,7 +327,7 @@ def rounding_failures(
     failures = []
     for name, each in comparisons.items():
         allowed = expected.max_difference * max(1.0, each.largest)
-        if each.max_difference > allowed:
+        if not each.max_difference <= allowed:
             failures.append(
                 f"{name}: differs by {each.max_difference:.2g}, allowed "
                 f"{allowed:.2g}"
