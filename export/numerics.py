@@ -15,6 +15,7 @@ where only the first token counts.
 import contextlib
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
 
 import numpy as np
@@ -136,11 +137,13 @@ class Int8(Float):
 
     Args:
         range_of: of each activation.
+        float_names: of activations that nothing in int8 computes or reads.
     """
 
-    def __init__(self, range_of: RangeOf):
+    def __init__(self, range_of: RangeOf, float_names: Collection[str] = ()):
         super().__init__()
         self._range_of = range_of
+        self._float_names = frozenset(float_names)
 
     def kernel(self, array):
         return fake_quantization.kernel(self.exact(array))
@@ -157,4 +160,6 @@ class Int8(Float):
         )
 
     def _stored(self, values, name):
+        if name in self._float_names:
+            return values
         return fake_quantization.activation(values, *self._range_of(name))

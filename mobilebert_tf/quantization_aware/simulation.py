@@ -48,6 +48,9 @@ class Simulation:
     ):
         self._model = model
         self._length = sequence_length
+        self._float_names = inference_graph.float_activations(
+            model.config, graph_heads.from_model(model)
+        )
         is_symmetric = {
             name: each.is_symmetric
             for name, each in self._trace_activations().items()
@@ -68,7 +71,7 @@ class Simulation:
             inputs: int32 [B, S] by name, of multiple choice [B, C, S].
             training: whether the head drops out, and ranges follow the batch.
         """
-        numerics = numerics_lib.Int8(self._ranges.of)
+        numerics = numerics_lib.Int8(self._ranges.of, self._float_names)
         logits = self.logits(inputs, numerics, training)
         if training:
             self._ranges.follow(lambda: _bounds(inputs, numerics.activations))
