@@ -5,12 +5,23 @@ INSTALLED := $(VENV)/installed
 PARITY_INSTALLED := $(VENV)/installed_parity
 BEAM_VENV := .venv-beam
 BEAM_INSTALLED := $(BEAM_VENV)/installed
+# Client libraries as apps use them. Their pins clash with TensorFlow's and with
+# one another; nothing of the project is installed there.
+MEDIAPIPE_VENV := .venv-mediapipe
+MEDIAPIPE_INSTALLED := $(MEDIAPIPE_VENV)/installed
+MEDIAPIPE := mediapipe==1.2.2
+TASK_LIBRARY_VENV := .venv-task-library
+TASK_LIBRARY_INSTALLED := $(TASK_LIBRARY_VENV)/installed
+TASK_LIBRARY := tflite-support==0.4.4
+# Task Library has wheels for Python 3.9 to 3.11.
+TASK_LIBRARY_PYTHON ?= $(PYTHON)
 # Processes of a test run; a file's tests stay together.
 WORKERS ?= 2
 PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: install demo test test-slow test-parity test-beam lint clean
+.PHONY: install demo test test-slow test-parity test-beam test-clients \
+	lint clean
 
 install: $(INSTALLED)
 
@@ -33,6 +44,10 @@ test-parity: $(PARITY_INSTALLED)
 test-beam: $(BEAM_INSTALLED)
 	$(BEAM_VENV)/bin/python -m pytest tests/data/beam_builder_test.py
 
+# Exported files in MediaPipe Tasks and the TFLite Task Library.
+test-clients: $(INSTALLED) $(MEDIAPIPE_INSTALLED) $(TASK_LIBRARY_INSTALLED)
+	$(VENV)/bin/python -m pytest tests/clients
+
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -54,5 +69,16 @@ $(BEAM_INSTALLED): setup.py pyproject.toml
 	$(BEAM_VENV)/bin/pip install -q -e '.[test,beam]'
 	touch $@
 
+$(MEDIAPIPE_INSTALLED):
+	$(PYTHON) -m venv $(MEDIAPIPE_VENV)
+	$(MEDIAPIPE_VENV)/bin/pip install -q $(MEDIAPIPE)
+	touch $@
+
+$(TASK_LIBRARY_INSTALLED):
+	$(TASK_LIBRARY_PYTHON) -m venv $(TASK_LIBRARY_VENV)
+	$(TASK_LIBRARY_VENV)/bin/pip install -q $(TASK_LIBRARY)
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(BEAM_VENV) out *.egg-info
+	rm -rf $(VENV) $(BEAM_VENV) $(MEDIAPIPE_VENV) $(TASK_LIBRARY_VENV) out \
+		*.egg-info

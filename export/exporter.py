@@ -12,24 +12,31 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from export import calibration
+from export import consistency
+from export import file_cost
 from export import inference_graph
+from export import outliers
 from export import quantization
 from export import saved_model
 from export import task_data
+from export import text_input
 from export import trained_ranges
 from export import verification
 from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
+from mobilebert_tf import wordpiece
 from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.quantization_aware import ranges
 
 SAVED_MODEL = "saved_model"
-VARIANTS = (*quantization.VARIANTS, SAVED_MODEL)
+VARIANTS = (*quantization.VARIANTS, SAVED_MODEL, *text_input.VARIANTS)
 VOCAB_FILE = "vocab.txt"
 LABELS_FILE = "labels.txt"
 
 _PROGRESS_STEPS = 4
+_OUTLIER_EXAMPLES = 16
+_PAIR_EXAMPLES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +56,9 @@ class Options:
         seed: chooses them.
         max_metric_drop: points that a variant may lose against Keras.
         num_threads: of the interpreters.
+        tokenization: of the examples, one of wordpiece.MODES: "device" judges
+            by the tokens that client libraries make.
+        measure_secs: for which each file's latency is measured, 0 for none.
     """
 
     model_dir: str
@@ -61,6 +71,8 @@ class Options:
     seed: int = 0
     max_metric_drop: float = 1.0
     num_threads: int = 1
+    tokenization: str = wordpiece.BERT
+    measure_secs: float = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +85,7 @@ class Variant:
         size: bytes; 0 without a file.
         seconds: to make it.
         verdict: its Verification, or None.
+        cost: of an inference, or why it is not known.
         error: why it could not be made or run, "" otherwise.
     """
 
@@ -81,6 +94,7 @@ class Variant:
     size: int = 0
     seconds: float = 0.0
     verdict: verification.Verification | None = None
+    cost: file_cost.FileCost | str = "not measured"
     error: str = ""
 
     @property
@@ -101,6 +115,7 @@ class Result:
         data: what was given of the data; the rest is the model's own.
         max_seq_length: as used.
         judge: with the Keras model's outputs and metrics.
+        outliers: of the float32 graph; none if it was not converted.
         variants: in the order asked for.
     """
 
@@ -109,6 +124,7 @@ class Result:
     data: Mapping[str, object]
     max_seq_length: int
     judge: verification.Judge
+    outliers: tuple[outliers.Outlier, ...]
     variants: tuple[Variant, ...]
 
 
@@ -120,7 +136,9 @@ def export(options: Options) -> Result:
     """
     _check_options(options)
     folder = model_selection.best_or_newest(options.model_dir)
+    consistency.check_folder(options.model_dir, folder)
     trained = model_directory.load(folder)
+    consistency.check_weights(trained)
     length = (
         trained.info.max_seq_length
         if options.max_seq_length is None
@@ -136,6 +154,7 @@ def export(options: Options) -> Result:
             options.data,
             options.params_override,
             cache_dir,
+            options.tokenization,
         )
         print(f"Exporting {trained.checkpoint}", flush=True)
         sets = data.evaluation_sets()
@@ -151,23 +170,35 @@ def export(options: Options) -> Result:
             options.max_metric_drop,
             options.num_threads,
         )
-        maker = _Maker(
-            options,
-            trained.model,
-            length,
-            data,
-            ranges.read(trained.checkpoint),
+        is_as_trained = (
+            length == trained.info.max_seq_length
+            and not options.params_override
+            and not any(v is not None for v in options.data.values())
         )
+        if is_as_trained:
+            consistency.check_scores(
+                folder,
+                trained.checkpoint,
+                judge.metrics_of_sets,
+                data.points_of,
+            )
+        maker = _Maker(
+            options, trained, length, data, ranges.read(trained.checkpoint)
+        )
+        maker.note_pairs(judge)
         variants = [
             _make_and_verify(name, maker, judge, options.output)
             for name in options.variants
         ]
+        found = maker.outliers(judge)
+    variants = _with_costs(variants, options)
     return Result(
         checkpoint=trained.checkpoint,
         info=trained.info,
         data={name: v for name, v in options.data.items() if v is not None},
         max_seq_length=length,
         judge=judge,
+        outliers=tuple(found),
         variants=tuple(variants),
     )
 
@@ -175,27 +206,69 @@ def export(options: Options) -> Result:
 class _Maker:
     """Makes variants; all .tflite files start from one conversion."""
 
-    def __init__(self, options, model, length, data, trained):
+    def __init__(self, options, trained, length, data, ranges_of_training):
         self._options = options
         self._trained = trained
+        self._trained_ranges = ranges_of_training
         self._length = length
         self._data = data
         self._float_model = None
-        self.model = model
+        self._is_pair = False
+
+    def note_pairs(self, judge):
+        """Notes whether the task is on pairs of texts."""
+        self._is_pair = any(
+            example["input_type_ids"].any()
+            for example in judge.examples(_PAIR_EXAMPLES)
+        )
+
+    @property
+    def text(self):
+        """What makes features of texts; None for a head without."""
+        if self._trained.info.head not in text_input.HEADS:
+            return None
+        return text_input.TextInput(
+            self._trained.tokenizer, self._length, self._is_pair
+        )
 
     def make(self, name, path):
         """Writes a variant."""
         if name == SAVED_MODEL:
             print("Saving the Keras model", flush=True)
-            saved_model.write(self.model, path)
+            saved_model.write(self._trained.model, path, self.text)
         else:
             files.write_bytes(path, self._content(name))
 
+    def float_model(self, name):
+        """Returns the float32 file that a variant was quantized from."""
+        if name in (quantization.FLOAT32, SAVED_MODEL, *text_input.VARIANTS):
+            return None
+        return self._float_model
+
+    def outliers(self, judge):
+        """Returns the outliers of the float32 graph, if there is one."""
+        if self._float_model is None:
+            return ()
+        return outliers.find(
+            self._float_model,
+            judge.examples(_OUTLIER_EXAMPLES),
+            self._options.num_threads,
+        )
+
     def _content(self, name):
+        if name in text_input.VARIANTS:
+            if self.text is None:
+                raise ValueError(
+                    f"{name}: expected a model with head "
+                    f"{' or '.join(text_input.HEADS)}, got "
+                    f"{self._trained.info.head}"
+                )
+            base = self._content(text_input.VARIANTS[name])
+            return text_input.add_tokenizer(base, self.text)
         if self._float_model is None:
             print("Converting the float32 graph", flush=True)
             self._float_model = quantization.convert(
-                inference_graph.module_of(self.model, self._length)
+                inference_graph.module_of(self._trained.model, self._length)
             )
         if name == quantization.FLOAT32:
             return self._float_model
@@ -205,10 +278,12 @@ class _Maker:
         return quantization.quantize(self._float_model, recipe, found)
 
     def _ranges(self):
-        if not self._trained:
+        if not self._trained_ranges:
             return self._calibrate()
         print("The ranges are those of training", flush=True)
-        return trained_ranges.ranges_for(self._float_model, self._trained)
+        return trained_ranges.ranges_for(
+            self._float_model, self._trained_ranges
+        )
 
     def _calibrate(self):
         options = self._options
@@ -236,7 +311,8 @@ def _make_and_verify(name, maker, judge, output):
         maker.make(name, path)
         seconds = time.monotonic() - start
         print(f"Verifying {path}", flush=True)
-        verdict = judge.verify(name, path)
+        text = maker.text if name in text_input.VARIANTS else None
+        verdict = judge.verify(name, path, maker.float_model(name), text=text)
     except (
         ValueError,
         OSError,
@@ -255,6 +331,19 @@ def _make_and_verify(name, maker, judge, output):
         print(f"{name} failed: {reason}", flush=True)
         return Variant(name, path, error=reason)
     return Variant(name, path, _size(path), seconds, verdict)
+
+
+def _with_costs(variants, options):
+    """Adds what the files cost, all measured in turn."""
+    paths = [v.path for v in variants if v.verdict and os.path.isfile(v.path)]
+    if not options.measure_secs:
+        return variants
+    if paths:
+        print("Measuring latency", flush=True)
+    costs = file_cost.measure(paths, options.num_threads, options.measure_secs)
+    return [
+        dataclasses.replace(v, cost=costs.get(v.path, v.cost)) for v in variants
+    ]
 
 
 def variant_path(output: str, name: str) -> str:

@@ -14,6 +14,8 @@ _TYPE_NAMES = {
 }
 # Ops between two number formats belong to neither.
 CONVERSIONS = ("CAST", "QUANTIZE", "DEQUANTIZE")
+# Which input of an operator its weights are.
+_WEIGHT_INPUTS = {"FULLY_CONNECTED": 1, "CONV_2D": 1, "GATHER": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,7 @@ class ModelFile:
     Attributes:
         tensors: list of Tensor.
         operators: list of Operator, in order of execution.
+        inputs: tuple of the indices of the tensors that it is given.
     """
 
     def __init__(self, content: bytes):
@@ -63,6 +66,7 @@ class ModelFile:
         )
         graph = self._model.subgraphs[0]
         self.tensors = [self._tensor(tensor) for tensor in graph.tensors]
+        self.inputs = tuple(int(i) for i in graph.inputs)
         self.operators = [
             Operator(
                 name=flatbuffer_utils.opcode_to_name(
@@ -109,6 +113,24 @@ class ModelFile:
         counts = collections.defaultdict(collections.Counter)
         for operator in self.operators:
             counts[operator.name][self.computation_type(operator)] += 1
+        return {name: dict(counts[name]) for name in sorted(counts)}
+
+    def weight_census(self) -> dict[str, dict[str, int]]:
+        """Counts operators with weights by the format these are stored in.
+
+        That is another than the operator computes in where they are unpacked
+        first, {operator name: {number format: count}}.
+        """
+        producers = {op.outputs[0]: op for op in self.operators}
+        counts = collections.defaultdict(collections.Counter)
+        for operator in self.operators:
+            if operator.name not in _WEIGHT_INPUTS:
+                continue
+            index = operator.inputs[_WEIGHT_INPUTS[operator.name]]
+            while index in producers and producers[index].name in CONVERSIONS:
+                index = producers[index].inputs[0]
+            if index not in producers and index not in self.inputs:
+                counts[operator.name][self.tensors[index].type] += 1
         return {name: dict(counts[name]) for name in sorted(counts)}
 
     def _tensor(self, tensor):

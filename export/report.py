@@ -5,13 +5,11 @@ import json
 import math
 import os
 
-import numpy as np
-from matplotlib import figure as figure_lib
-
 from export import exporter
-from export import graph_heads
+from export import file_cost
 from export import model_file
 from export import quantization
+from export import report_plots
 from mobilebert_tf import files
 from mobilebert_tf import html_report
 from mobilebert_tf import text_table
@@ -20,7 +18,9 @@ JSON_FILE = "report.json"
 HTML_FILE = "report.html"
 
 _MEGABYTE = 1e6
-_MAX_DOTS = 2000
+_NUM_WORST = 10
+_NUM_WORST_IN_TEXT = 3
+_NUM_OUTLIERS = 10
 
 
 def to_dict(result: exporter.Result) -> dict:
@@ -35,6 +35,10 @@ def to_dict(result: exporter.Result) -> dict:
         "data": dict(result.data),
         "num_rows": judge.num_rows,
         "keras": {"metrics": judge.metrics},
+        "outliers": [
+            {**dataclasses.asdict(outlier), "ratio": outlier.ratio}
+            for outlier in result.outliers
+        ],
         "variants": [_variant_to_dict(v, result) for v in result.variants],
     }
 
@@ -42,18 +46,13 @@ def to_dict(result: exporter.Result) -> dict:
 def table(result: exporter.Result) -> tuple[list[str], list[list[str]]]:
     """Returns header and rows: Keras, then a row per variant."""
     points = result.judge.points
-    header = ["model", "size MB", "of float32", *points]
+    header = ["model", *points]
     header += [f"{name} drop, points" for name in points]
     header += ["max |d|", "SQNR dB", "same choice", "verdict"]
-    keras = ["Keras", "", "", *_metric_cells(result.judge.metrics, points)]
+    keras = ["Keras", *_metric_cells(result.judge.metrics, points)]
     rows = [keras + [""] * (len(header) - len(keras))]
     for variant in result.variants:
-        ratio = size_ratio(variant, result)
-        row = [
-            variant.name,
-            f"{variant.size / _MEGABYTE:.2f}" if variant.size else "",
-            "" if ratio is None else f"{ratio:.3f}",
-        ]
+        row = [variant.name]
         if variant.error:
             row += [""] * (2 * len(points) + 3)
         else:
@@ -65,15 +64,45 @@ def table(result: exporter.Result) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+def cost_table(result: exporter.Result) -> tuple[list[str], list[list[str]]]:
+    """Returns header and rows: size, latency, memory and XNNPACK's part."""
+    header = ["file", "size MB", "of float32", "median ms", "min ms"]
+    header += ["of float32", "peak MB", "XNNPACK parts", "ops left out"]
+    rows = []
+    for variant in result.variants:
+        if variant.error:
+            continue
+        cells = [f"{variant.size / _MEGABYTE:.2f}"]
+        cells.append(_ratio_cell(size_ratio(variant, result)))
+        cost = variant.cost
+        if isinstance(cost, file_cost.FileCost):
+            cells += [f"{cost.median_ms:.2f}", f"{cost.min_ms:.2f}"]
+            cells.append(_ratio_cell(latency_ratio(variant, result)))
+            cells.append(f"{cost.peak_memory_bytes / _MEGABYTE:.1f}")
+        else:
+            cells += [""] * 4
+        delegation = variant.verdict.delegation
+        if delegation is None:
+            cells += ["", ""]
+        else:
+            left = delegation.num_left_out
+            cells += [str(delegation.partitions), str(left)]
+        rows.append([variant.name, *cells])
+    return header, rows
+
+
 def text(result: exporter.Result) -> str:
-    """Returns the table in columns, float operators left, and failures."""
+    """Returns the tables in columns, what they leave out, and failures."""
     header, rows = table(result)
     printed = text_table.lines([header, *rows])
+    header, rows = cost_table(result)
+    if rows:
+        printed += ["", *text_table.lines([header, *rows]), ""]
+    for outlier in result.outliers[:_NUM_WORST_IN_TEXT]:
+        printed.append(f"outlier: {outlier.describe()}")
     for variant in result.variants:
-        if variant.verdict and variant.name == quantization.INT8:
-            left = _float_operators(variant.verdict.census)
-            printed.append(f"{variant.name}: {left}")
-        printed += [f"{variant.name}: {why}" for why in variant.failures]
+        lines = [*_remarks(variant), *variant.failures]
+        printed += [f"{variant.name}: {line}" for line in lines]
     return "\n".join(printed)
 
 
@@ -94,19 +123,18 @@ def write(result: exporter.Result, output: str) -> None:
         f"verified on {rows}."
     )
     page.add_table("Files against the Keras model", *table(result))
+    page.add_table(
+        "Size; latency and peak of added memory, each file in a process of "
+        "its own; operators that XNNPACK runs, in so many parts, and leaves "
+        "out",
+        *cost_table(result),
+    )
+    if (figure := report_plots.costs(result)) is not None:
+        page.add_figure("Score, latency and size; the line is Keras.", figure)
+    if result.outliers:
+        page.add_table(*_outlier_table(result.outliers))
     for variant in result.variants:
-        page.add_heading(variant.name)
-        for why in variant.failures:
-            page.add_text(f"FAIL: {why}")
-        if variant.error:
-            continue
-        if variant.verdict.census:
-            page.add_table(*_census_table(variant.verdict.census))
-        page.add_figure(
-            "What an app reads, one dot per value; of probabilities that of "
-            "the last label.",
-            _scatter(result.judge, variant),
-        )
+        _add_variant(page, variant, result)
     page.write(os.path.join(output, HTML_FILE))
 
 
@@ -117,6 +145,20 @@ def size_ratio(
     sizes = {v.name: v.size for v in result.variants}
     float_size = sizes.get(quantization.FLOAT32)
     return variant.size / float_size if float_size and variant.size else None
+
+
+def latency_ratio(
+    variant: exporter.Variant, result: exporter.Result
+) -> float | None:
+    """Returns the latency relative to the float32 file, None without either.
+
+    Of the fastest inferences, which other programs disturb least.
+    """
+    costs = {v.name: v.cost for v in result.variants}
+    pair = variant.cost, costs.get(quantization.FLOAT32)
+    if not all(isinstance(cost, file_cost.FileCost) for cost in pair):
+        return None
+    return pair[0].min_ms / pair[1].min_ms
 
 
 def _variant_to_dict(variant, result):
@@ -131,23 +173,142 @@ def _variant_to_dict(variant, result):
     }
     if variant.error:
         return fields
-    verdict = variant.verdict
-    return {
-        **fields,
-        "metrics": verdict.metrics,
-        "drops_in_points": verdict.drops,
-        "outputs": {
-            name: {
-                # JSON has no infinity, the SQNR of equal outputs.
-                field: None if value == math.inf else value
-                for field, value in dataclasses.asdict(each).items()
-            }
+    verdict, cost = variant.verdict, variant.cost
+    fields.update(
+        metrics=verdict.metrics,
+        drops_in_points=verdict.drops,
+        outputs={
+            name: _without_infinity(dataclasses.asdict(each))
             for name, each in verdict.comparisons.items()
         },
-        "census": verdict.census,
-        "integer_shares": model_file.integer_shares(verdict.census),
-        "float_operators": model_file.float_operators(verdict.census),
+        cost=(
+            dataclasses.asdict(cost)
+            if isinstance(cost, file_cost.FileCost)
+            else {"not_measured": cost}
+        ),
+        latency_ratio=latency_ratio(variant, result),
+        census=verdict.census,
+        weights=verdict.weights,
+        integer_shares=model_file.integer_shares(verdict.census),
+        float_operators=model_file.float_operators(verdict.census),
+    )
+    if verdict.delegation is not None:
+        fields["xnnpack"] = dataclasses.asdict(verdict.delegation)
+    if verdict.layer_errors is not None:
+        fields["layer_errors"] = {
+            "num_examples": verdict.layer_errors.num_examples,
+            "tensors": [
+                _without_infinity(dataclasses.asdict(tensor))
+                for tensor in verdict.layer_errors.tensors
+            ],
+        }
+    return fields
+
+
+def _without_infinity(fields):
+    """JSON has no infinity, the SQNR of equal values."""
+    return {
+        name: None if value == math.inf else value
+        for name, value in fields.items()
     }
+
+
+def _add_variant(page, variant, result):
+    page.add_heading(variant.name)
+    for why in variant.failures:
+        page.add_text(f"FAIL: {why}")
+    if variant.error:
+        return
+    verdict = variant.verdict
+    for remark in _remarks(variant):
+        page.add_text(f"{remark}.")
+    if verdict.census:
+        page.add_table(*_census_table(verdict.census))
+    if verdict.layer_errors is not None:
+        page.add_figure(
+            "Error along the layers, at real positions of "
+            f"{verdict.layer_errors.num_examples} examples: of all operators "
+            "so far, and of each alone when it is given what the float32 file "
+            "computes.",
+            report_plots.errors_along_layers(verdict.layer_errors),
+        )
+        page.add_table(*_worst_table(verdict.layer_errors))
+    page.add_figure(
+        "What an app reads, one dot per value; of probabilities that of the "
+        "last label.",
+        report_plots.outputs(result.judge, variant),
+    )
+
+
+def _remarks(variant):
+    """Returns what the tables leave out of a file, a line each."""
+    if variant.error or variant.name == exporter.SAVED_MODEL:
+        return []
+    remarks = []
+    verdict = variant.verdict
+    if verdict.delegation and verdict.delegation.left_out:
+        left = _counts(verdict.delegation.left_out)
+        remarks.append(f"XNNPACK leaves out {left}")
+    if variant.name == quantization.INT8:
+        counts = model_file.float_operators(verdict.census)
+        remarks.append(f"operators in float32: {_counts(counts) or 'none'}")
+    if verdict.layer_errors is not None:
+        worst = ", ".join(
+            f"{tensor.short_name} {tensor.local_sqnr_db:.1f} dB"
+            for tensor in verdict.layer_errors.worst(_NUM_WORST_IN_TEXT)
+        )
+        remarks.append(f"largest errors of single operators: {worst or 'none'}")
+    if not isinstance(variant.cost, file_cost.FileCost):
+        remarks.append(f"latency: {variant.cost}")
+    elif variant.cost.is_disturbed:
+        remarks.append("latency: too high, other programs had the cores")
+    return remarks
+
+
+def _counts(counts):
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _ratio_cell(ratio):
+    return "" if ratio is None else f"{ratio:.3f}"
+
+
+def _worst_table(errors):
+    rows = [
+        [
+            tensor.short_name,
+            tensor.operator,
+            tensor.number_format,
+            f"{tensor.lowest:.3g} .. {tensor.highest:.3g}",
+            f"{tensor.local_sqnr_db:.1f}",
+            f"{tensor.sqnr_db:.1f}",
+        ]
+        for tensor in errors.worst(_NUM_WORST)
+    ]
+    header = ["tensor", "operator", "format", "range"]
+    header += ["operator alone, dB", "all so far, dB"]
+    return "Operators that err most", header, rows
+
+
+def _outlier_table(found):
+    rows = [
+        [
+            outlier.name,
+            f"{outlier.value:.3g}",
+            f"{outlier.ratio:.0f}",
+            "" if outlier.position is None else outlier.position,
+            outlier.channel,
+            "overflows" if outlier.overflows_float16 else "",
+        ]
+        for outlier in found[:_NUM_OUTLIERS]
+    ]
+    header = ["tensor", "value", "times the others", "token", "channel"]
+    return (
+        "Outliers of the float32 graph: int8 with one scale per tensor rounds "
+        "the other values away",
+        [*header, "float16"],
+        rows,
+    )
 
 
 def _metric_cells(metrics, points):
@@ -185,29 +346,3 @@ def _census_table(census):
         f"{', '.join(model_file.CONVERSIONS)} convert between two)"
     )
     return caption, ["operator", *formats, "in int8"], rows
-
-
-def _float_operators(census):
-    counts = model_file.float_operators(census)
-    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
-    return f"operators in float32: {listed or 'none'}"
-
-
-def _scatter(judge, variant):
-    figure = figure_lib.Figure(figsize=(4.5, 4.5))
-    axes = figure.add_subplot()
-    for name, reference in judge.values.items():
-        values = variant.verdict.values[name]
-        if name == graph_heads.PROBABILITIES:
-            reference, values = reference[..., -1], values[..., -1]
-        reference = np.ma.compressed(reference)
-        values = np.ma.compressed(values)
-        dots = slice(None, None, 1 + len(values) // _MAX_DOTS)
-        axes.scatter(reference[dots], values[dots], s=8, alpha=0.5, label=name)
-    limits = axes.get_xlim()
-    axes.plot(limits, limits, color="#b0b0b8", linewidth=1, zorder=0)
-    axes.set_xlabel("Keras")
-    axes.set_ylabel(variant.name)
-    axes.set_aspect("equal")
-    axes.legend()
-    return figure

@@ -13,6 +13,7 @@ import numpy as np
 
 from export import calibration
 from mobilebert_tf import model_directory
+from mobilebert_tf import wordpiece
 from mobilebert_tf.data import rows as rows_lib
 from mobilebert_tf.evaluation import evaluation_set
 from mobilebert_tf.evaluation import metrics
@@ -94,6 +95,7 @@ class TaskData:
             take it.
         cache_dir: folder for caches of features; must last as long as what
             comes from here is used.
+        tokenization: one of wordpiece.MODES.
 
     Raises:
         ValueError: for a model or flags that do not go with the task.
@@ -108,6 +110,7 @@ class TaskData:
         given: Mapping[str, object],
         params_override: str,
         cache_dir: str,
+        tokenization: str = wordpiece.BERT,
     ):
         if info.head not in _KINDS:
             raise ValueError(
@@ -119,6 +122,7 @@ class TaskData:
             os.path.join(folder, model_directory.VOCAB_FILE),
             info.lower_case,
             info.labels,
+            tokenization,
         )
         self._kind = _make_kind(model_dir, info, given, params_override)
         self._kind.for_model(info, folder)

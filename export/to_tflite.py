@@ -18,6 +18,7 @@ from export import exporter
 from export import quantization
 from export import report
 from mobilebert_tf import cli
+from mobilebert_tf import wordpiece
 
 _MODEL_DIR = flags.DEFINE_string(
     "model_dir", None, "Folder of a fine-tuned model."
@@ -61,6 +62,13 @@ _MAX_METRIC_DROP = flags.DEFINE_float(
     1.0,
     "Points (hundredths) that a file may lose in any score of the task.",
 )
+_TOKENIZATION = flags.DEFINE_enum(
+    "tokenization",
+    wordpiece.BERT,
+    wordpiece.MODES,
+    "Calibrate and verify on the model's own tokens, or on those that client "
+    "libraries on a device make of the same texts.",
+)
 _NUM_THREADS = flags.DEFINE_integer("num_threads", 2, "Of the interpreters.")
 
 
@@ -80,6 +88,7 @@ def main(argv):
         seed=_SEED.value,
         max_metric_drop=_MAX_METRIC_DROP.value,
         num_threads=_NUM_THREADS.value,
+        tokenization=_TOKENIZATION.value,
     )
     result = exporter.export(options)
     report.write(result, options.output)

@@ -170,6 +170,7 @@ class QuestionAnswering(kinds.Kind):
             reader.lower_case,
             output_dir,
             is_training=True,
+            tokenizer_mode=reader.tokenizer_mode,
         )
         return squad_rows.WindowRows(questions.features, with_positions=True)
 
@@ -206,6 +207,7 @@ class QuestionAnswering(kinds.Kind):
             reader.lower_case,
             output_dir,
             is_training=False,
+            tokenizer_mode=reader.tokenizer_mode,
         )
         options = self._options(reader.lower_case, self._null_threshold)
         return span_set.SpanSet(name, questions, options)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from mobilebert_tf import files
+from mobilebert_tf import wordpiece
 from mobilebert_tf.data import squad
 from mobilebert_tf.data import squad_features
 from mobilebert_tf.evaluation import span_scoring
@@ -70,6 +71,7 @@ def with_windows(
     lower_case: bool,
     output_dir: str,
     is_training: bool,
+    tokenizer_mode: str = wordpiece.BERT,
 ) -> span_set.Questions:
     """Makes the windows of questions, or takes them from their cache.
 
@@ -80,6 +82,7 @@ def with_windows(
         lower_case: whether that is uncased.
         output_dir: where FOLDER of the caches is if `config` names none.
         is_training: which of both they are.
+        tokenizer_mode: one of wordpiece.MODES.
 
     Raises:
         ValueError: if there is nothing to train on.
@@ -87,7 +90,10 @@ def with_windows(
     data = config.train_data if is_training else config.validation_data
     path = data.input_path
     maker = squad_features.WindowMaker(
-        vocab_file, _window_options(config, is_training), lower_case
+        vocab_file,
+        _window_options(config, is_training),
+        lower_case,
+        tokenizer_mode,
     )
     purpose = "train" if is_training else "predict"
     features = squad_features.cached_features(

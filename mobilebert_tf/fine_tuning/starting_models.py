@@ -38,16 +38,19 @@ class Reader(NamedTuple):
         vocab_file: str.
         lower_case: bool. Whether the vocabulary is uncased.
         labels: names of the labels, () for heads without.
+        tokenizer_mode: one of wordpiece.MODES: as in training, or as clients
+            on a device make tokens of the same text.
     """
 
     vocab_file: str
     lower_case: bool
     labels: tuple[str, ...]
+    tokenizer_mode: str = wordpiece.BERT
 
     def make_tokenizer(self) -> tokenization.WordPieceTokenizer:
         """Returns the tokenizer of the vocabulary."""
         return tokenization.WordPieceTokenizer(
-            self.vocab_file, lower_case=self.lower_case
+            self.vocab_file, self.lower_case, self.tokenizer_mode
         )
 
 

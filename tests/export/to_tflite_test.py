@@ -174,7 +174,7 @@ def test_html_report_shows_census_and_plots(exported):
     page = (output / "report.html").read_text()
     for text in ("float32", "int8", "BATCH_MATMUL", "INT8", "accuracy"):
         assert text in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 4
 
 
 def test_length_and_variants_by_flag(model_dir, tmp_path):

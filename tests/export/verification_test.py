@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import small_models
+import tensorflow as tf
 
 from export import inference_graph
 from export import model_file
@@ -38,13 +39,14 @@ class Judged:
             )
         ]
 
-    def judge(self, model=None, max_metric_drop=1.0):
+    def judge(self, model=None, max_metric_drop=1.0, max_relative_drop=1.0):
         return verification.Judge(
             model or self.model,
             HEAD,
             self.sets,
             {"accuracy": 100.0}.get,
             max_metric_drop,
+            max_relative_drop=max_relative_drop,
         )
 
 
@@ -64,6 +66,26 @@ def test_same_model_passes(judged):
     assert verdict.drops == {"accuracy": 0.0}
     assert verdict.comparisons["probabilities"].max_difference < 1e-5
     assert verdict.census == judged.census
+    layers = judged.census["FULLY_CONNECTED"]
+    assert verdict.weights["FULLY_CONNECTED"] == layers
+    assert verdict.delegation.partitions == 1
+    assert verdict.delegation.left_out["GATHER"] == 2
+    assert verdict.layer_errors is None
+
+
+def test_errors_of_layers_on_request(judged):
+    judge = judged.judge()
+    examples = judge.examples(3)
+    assert len(examples) == 3
+    first = judged.sets[0].inputs(slice(0, 1))
+    np.testing.assert_array_equal(
+        examples[0]["input_word_ids"], first["input_word_ids"]
+    )
+    with open(judged.path, "rb") as stream:
+        content = stream.read()
+    verdict = judge.verify("float32", judged.path, float_model=content)
+    assert verdict.layer_errors.num_examples == 8
+    assert verdict.layer_errors.tensors[-1].sqnr_db > 120
 
 
 def _other_model(judged, change):
@@ -87,8 +109,12 @@ def test_drop_of_a_metric(judged):
     judge = judged.judge(reference, max_metric_drop=drop - 0.5)
     verdict = judge.verify("float32", judged.path)
     assert verdict.failures[0] == (
-        f"accuracy drops by {drop:.2f} points, allowed {drop - 0.5:g}"
+        f"accuracy drops by {drop:.2f} points, allowed {drop - 0.5:.3g}"
     )
+    share = (drop - 0.5) / (100 * judge.metrics["accuracy"])
+    judge = judged.judge(reference, 100.0, max_relative_drop=share)
+    again = judge.verify("float32", judged.path)
+    assert again.failures[0] == verdict.failures[0]
 
 
 def test_float32_must_equal_keras(judged):
@@ -115,6 +141,62 @@ def test_head_may_stay_float():
     assert verification.integer_failures(census, 2) == [
         "1 GATHER in FLOAT32, expected INT8"
     ]
+
+
+@pytest.mark.parametrize(
+    "variant, expected",
+    [
+        ("float16", "FLOAT16"),
+        ("dynamic", "INT8"),
+        ("int8_weights", "INT8"),
+        ("int8", "INT8"),
+        ("int16x8", "INT8 or INT16"),
+    ],
+)
+def test_float_weights_are_told(judged, variant, expected):
+    failures = judged.judge().verify(variant, judged.path).failures
+    count = judged.census["FULLY_CONNECTED"]["FLOAT32"]
+    assert (
+        f"{count} FULLY_CONNECTED with weights in FLOAT32, expected {expected}"
+        in failures
+    )
+    assert f"2 GATHER with weights in FLOAT32, expected {expected}" in failures
+
+
+def test_what_was_kept_on_purpose_may_be_float(judged):
+    kept = {
+        name: sum(judged.census[name].values())
+        for name in verification.INTEGER_OPS
+    }
+    kept["FULLY_CONNECTED"] -= 1  # the head's
+    judge = judged.judge()
+    assert judge.verify("int8", judged.path, num_kept=kept).failures == ()
+    kept["GATHER"] -= 1
+    failures = judge.verify("int8", judged.path, num_kept=kept).failures
+    assert failures == (
+        "2 GATHER in FLOAT32, expected INT8",
+        "2 GATHER with weights in FLOAT32, expected INT8",
+    )
+
+
+def test_format_of_unpacked_weights():
+    """Stored as float16, computed with in float32."""
+    module = tf.Module()
+    kernel = np.ones([8, 8], np.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([4, 8], tf.float32)])
+    def serve(x):
+        return {"y": tf.matmul(x, kernel)}
+
+    module.serve = serve
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [serve.get_concrete_function()], module
+    )
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    graph = model_file.ModelFile(converter.convert())
+    assert graph.census()["FULLY_CONNECTED"] == {"FLOAT32": 1}
+    assert graph.weight_census() == {"FULLY_CONNECTED": {"FLOAT16": 1}}
 
 
 def test_broken_file(judged, tmp_path):
