@@ -66,6 +66,10 @@ class Activation:
         low, high = tf.reduce_min(values), tf.reduce_max(values)
         return tf.stack([tf.minimum(low, 0.0), tf.maximum(high, 0.0)])
 
+    def is_finite(self) -> tf.Tensor:
+        """Returns whether no value is NaN or infinite, which bounds may hide."""
+        return tf.reduce_all(tf.math.is_finite(self.values))
+
 
 class Float:
     """float32, of numpy constants or of tensors.

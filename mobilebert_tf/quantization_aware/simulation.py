@@ -88,7 +88,11 @@ class Simulation:
         def bounds_of(batch):
             numerics = numerics_lib.Float()
             self.logits(batch, numerics)
-            return _bounds(batch, numerics.activations)
+            bounds = _bounds(batch, numerics.activations)
+            return {
+                name: tf.where(each.is_finite(), bounds[name], np.nan)
+                for name, each in numerics.activations.items()
+            }
 
         found = [bounds_of(batch) for batch in batches]
         self._ranges.start(
