@@ -15,13 +15,15 @@ TASK_LIBRARY_INSTALLED := $(TASK_LIBRARY_VENV)/installed
 TASK_LIBRARY := tflite-support==0.4.4
 # Task Library has wheels for Python 3.9 to 3.11.
 TASK_LIBRARY_PYTHON ?= $(PYTHON)
+HUGGINGFACE_VENV := .venv-huggingface
+HUGGINGFACE_INSTALLED := $(HUGGINGFACE_VENV)/installed
 # Processes of a test run; a file's tests stay together.
 WORKERS ?= 2
 PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: install demo test test-slow test-parity test-beam test-clients \
-	lint clean
+	huggingface lint clean
 
 install: $(INSTALLED)
 
@@ -47,6 +49,10 @@ test-beam: $(BEAM_INSTALLED)
 # Exported files in MediaPipe Tasks and the TFLite Task Library.
 test-clients: $(INSTALLED) $(MEDIAPIPE_INSTALLED) $(TASK_LIBRARY_INSTALLED)
 	$(VENV)/bin/python -m pytest tests/clients
+
+# Hugging Face's TensorFlow models, with which benchmarks/export_latency.py
+# compares: their last releases, in an environment of its own.
+huggingface: $(HUGGINGFACE_INSTALLED)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
@@ -79,6 +85,12 @@ $(TASK_LIBRARY_INSTALLED):
 	$(TASK_LIBRARY_VENV)/bin/pip install -q $(TASK_LIBRARY)
 	touch $@
 
+$(HUGGINGFACE_INSTALLED): benchmarks/huggingface_requirements.txt
+	$(PYTHON) -m venv $(HUGGINGFACE_VENV)
+	$(HUGGINGFACE_VENV)/bin/pip install -q --upgrade pip
+	$(HUGGINGFACE_VENV)/bin/pip install -q -r $<
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(BEAM_VENV) $(MEDIAPIPE_VENV) $(TASK_LIBRARY_VENV) out \
-		*.egg-info
+	rm -rf $(VENV) $(BEAM_VENV) $(MEDIAPIPE_VENV) $(TASK_LIBRARY_VENV) \
+		$(HUGGINGFACE_VENV) out *.egg-info
