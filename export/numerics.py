@@ -67,7 +67,7 @@ class Activation:
         return tf.stack([tf.minimum(low, 0.0), tf.maximum(high, 0.0)])
 
     def is_finite(self) -> tf.Tensor:
-        """Returns whether no value is NaN or infinite, which bounds may hide."""
+        """Returns whether no value is NaN or infinite: bounds may hide it."""
         return tf.reduce_all(tf.math.is_finite(self.values))
 
 
