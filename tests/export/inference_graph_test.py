@@ -180,6 +180,34 @@ def test_signature_and_shapes():
     assert list(output["shape"]) == [1, 3]
 
 
+@pytest.mark.parametrize(
+    "head, config_name",
+    [
+        ("classification", "mobilebert"),
+        ("question_answering", "pad_invariant"),
+        ("embedding_mean", "plain_bert"),
+    ],
+)
+def test_one_file_of_any_length_gives_keras_outputs(head, config_name):
+    config = small_models.CONFIGS[config_name]
+    model = small_models.MAKERS[head](config)
+    content = quantization.convert(inference_graph.module_of(model, None))
+    for length in (5, small_models.SEQUENCE_LENGTH, 20):
+        inputs = small_models.make_inputs(config, count=2, length=length)
+        expected = small_models.keras_outputs(model, inputs)
+        interpreter = litert.Interpreter(model_content=content)
+        details = interpreter.get_input_details()
+        assert [list(d["shape_signature"]) for d in details] == [[1, -1]] * 3
+        for detail in details:
+            interpreter.resize_tensor_input(detail["index"], [1, length])
+        del details, detail
+        run = interpreter.get_signature_runner(inference_graph.SIGNATURE)
+        for i in range(2):
+            outputs = run(**{k: ids[i : i + 1] for k, ids in inputs.items()})
+            for name, values in expected.items():
+                small_models.assert_close(outputs[name], values[i : i + 1])
+
+
 def test_products_of_activations_are_batch_matmuls():
     """XNNPACK refuses a FULLY_CONNECTED whose weights are computed."""
     model = small_models.make_classifier(small_models.CONFIGS["mobilebert"])
