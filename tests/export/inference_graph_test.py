@@ -191,7 +191,7 @@ def test_signature_and_shapes():
 def test_one_file_of_any_length_gives_keras_outputs(head, config_name):
     config = small_models.CONFIGS[config_name]
     model = small_models.MAKERS[head](config)
-    content = quantization.convert(inference_graph.module_of(model, None))
+    content = conversion.convert(inference_graph.module_of(model, None))
     for length in (5, small_models.SEQUENCE_LENGTH, 20):
         inputs = small_models.make_inputs(config, count=2, length=length)
         expected = small_models.keras_outputs(model, inputs)
