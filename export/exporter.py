@@ -53,7 +53,8 @@ class Options:
         max_seq_length: None for the model's own.
         calibration_examples: how many training examples set int8 ranges.
         seed: chooses them.
-        max_metric_drop: points that a variant may lose against Keras.
+        max_metric_drop: points that a variant may lose against Keras, ...
+        max_relative_drop: ... and the share of a metric.
         mixed_precision: whether an int8 file that loses more keeps its
             sensitive parts in float32.
         num_threads: of the interpreters.
@@ -73,6 +74,7 @@ class Options:
     calibration_examples: int = 200
     seed: int = 0
     max_metric_drop: float = 1.0
+    max_relative_drop: float = verification.MAX_RELATIVE_DROP
     mixed_precision: bool = True
     num_threads: int = 1
     tokenization: str = wordpiece.BERT
@@ -182,6 +184,7 @@ def export(options: Options) -> Result:
             data.points_of,
             options.max_metric_drop,
             options.num_threads,
+            options.max_relative_drop,
         )
         ranges_of_training = ranges.read(trained.checkpoint)
         is_as_trained = (

@@ -18,6 +18,7 @@ from export import exporter
 from export import file_maker
 from export import quantization
 from export import report
+from export import verification
 from mobilebert_tf import cli
 from mobilebert_tf import wordpiece
 
@@ -63,6 +64,11 @@ _MAX_METRIC_DROP = flags.DEFINE_float(
     1.0,
     "Points (hundredths) that a file may lose in any score of the task.",
 )
+_MAX_RELATIVE_DROP = flags.DEFINE_float(
+    "max_relative_drop",
+    verification.MAX_RELATIVE_DROP,
+    "Share of any score that a file may lose; MLPerf allows 0.07.",
+)
 _MIXED_PRECISION = flags.DEFINE_bool(
     "mixed_precision",
     True,
@@ -105,6 +111,7 @@ def main(argv):
         calibration_examples=_CALIBRATION_EXAMPLES.value,
         seed=_SEED.value,
         max_metric_drop=_MAX_METRIC_DROP.value,
+        max_relative_drop=_MAX_RELATIVE_DROP.value,
         mixed_precision=_MIXED_PRECISION.value,
         measure_secs=_LATENCY_SECS.value,
         num_threads=_NUM_THREADS.value,
