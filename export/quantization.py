@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ def _recipe_dir():
 
 RECIPE_DIR = _recipe_dir()
 
+_RULE_KEYS = ("regex", "operation", "algorithm_key")
 # What a step of 1/256 reaches from 0: the format of a quantised softmax.
 _PROBABILITY_RANGE = (0.0, 255 / 256)
 
@@ -59,7 +61,7 @@ def load_recipe(variant: str, recipe_dir: str = RECIPE_DIR) -> list[dict]:
     """Reads the rules of a quantised variant.
 
     Raises:
-        ValueError: if there is no such recipe, or it is no JSON list.
+        ValueError: if there is no such recipe, or it is no list of rules.
     """
     path = os.path.join(recipe_dir, f"{variant}.json")
     files.require_file(path, "recipe")
@@ -72,6 +74,10 @@ def load_recipe(variant: str, recipe_dir: str = RECIPE_DIR) -> list[dict]:
         raise ValueError(
             f"{path}: expected a list of rules, got {type(recipe).__name__}"
         )
+    for number, rule in enumerate(recipe, 1):
+        for key in _RULE_KEYS:
+            if not isinstance(rule, dict) or key not in rule:
+                raise ValueError(f"{path}: rule {number}: expected a {key}")
     return recipe
 
 
@@ -134,8 +140,12 @@ def quantize(
             result = engine.quantize(
                 ranges, enable_progress_bar=False, enable_progress_report=False
             )
-    except (RuntimeError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"quantization failed: {error}") from error
+    except (
+        *(ValueError, RuntimeError, TypeError, KeyError, AttributeError),
+        re.error,
+    ) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"quantization failed: {reason}") from error
     model = flatbuffer_model.read(bytes(result.quantized_model))
     _check_float16(model)
     op_versions.restamp(model)

@@ -179,7 +179,7 @@ class Judge:
             ValueError: if it cannot be loaded or run, or its outputs cannot
                 be compared.
         """
-        expected = _EXPECTATIONS.get(variant, _OTHERS)
+        expected = expectation(variant)
         model = path
         census, weights, delegation, layer_errors = {}, {}, None, None
         failures = []
@@ -247,6 +247,11 @@ class Judge:
     def _app_values(self, evaluated):
         first = evaluated[0]
         return comparison.app_values(self._head, first.set, first.outputs)
+
+
+def expectation(variant: str) -> Expectation:
+    """Returns what a variant must be like."""
+    return _EXPECTATIONS.get(variant, _OTHERS)
 
 
 def evaluate(

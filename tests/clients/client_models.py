@@ -25,12 +25,9 @@ QUESTION_LENGTH = 384
 LABELS = ("bad", "good")
 WORDS = [f"word{i}" for i in range(35)]
 VOCABULARY = [*tokenization.SPECIAL_TOKENS, *WORDS]
-VARIANTS = ("float32", "dynamic", "dynamic_per_tensor", "int8")
+VARIANTS = quantization.VARIANTS
 
 _NUM_CALIBRATION_EXAMPLES = 8
-_FLOAT_INPUTS = [
-    {"regex": ".*", "operation": "INPUT", "algorithm_key": "no_quantize"}
-]
 
 
 def config(length: int) -> config_lib.MobileBertConfig:
@@ -66,37 +63,15 @@ def contents(model, length: int) -> dict[str, bytes]:
         float_model, calibration.single_rows(examples)
     )
     result = {"float32": float_model}
-    int8 = quantization.load_recipe(quantization.INT8)
-    for name, recipe in (
-        ("dynamic", _dynamic("CHANNELWISE")),
-        ("dynamic_per_tensor", _dynamic("TENSORWISE")),
-        ("int8", int8),
-        # Its first rule alone: the output too.
-        ("int8_output", [int8[0], *_FLOAT_INPUTS]),
-    ):
+    for name in VARIANTS[1:]:
+        recipe = quantization.load_recipe(name)
         result[name] = quantization.quantize(float_model, recipe, ranges)
+    int8 = quantization.load_recipe(quantization.INT8)
+    for output_type in ("int8", "uint8"):
+        result[f"{output_type}_output"] = quantization.quantize(
+            float_model, int8, ranges, output_type
+        )
     return result
-
-
-def _dynamic(granularity):
-    """Returns the recipe of int8 weights and float32 activations."""
-    weights = dict(
-        num_bits=8, symmetric=True, granularity=granularity, dtype="INT"
-    )
-    return [
-        {
-            "regex": ".*",
-            "operation": "FULLY_CONNECTED",
-            "algorithm_key": "min_max_uniform_quantize",
-            "op_config": {
-                "weight_tensor_config": weights,
-                "compute_precision": "INTEGER",
-                "explicit_dequantize": False,
-                "skip_checks": False,
-                "min_weight_elements": 0,
-            },
-        }
-    ]
 
 
 def description(labels=(), **changes) -> metadata.Description:

@@ -129,10 +129,12 @@ def test_packing_corrects_understated_versions(files):
     assert not op_lint.lint(_pack(understated)).refusals
 
 
-def test_unpacked_int8_file_understates(files):
-    texts = [finding.text for finding in op_lint.lint(files["int8"]).findings]
-    assert "CONV_2D says version 1 but needs 3: older runtimes fail late" in (
-        texts
+def test_understated_int8_file_fails_late(files):
+    content = _edited(files["int8"], _set_version(1))
+    (finding,) = op_lint.lint(content).findings
+    assert finding.level == op_lint.WARNING
+    assert finding.text == (
+        "FULLY_CONNECTED says version 1 but needs 6: older runtimes fail late"
     )
 
 
