@@ -16,6 +16,7 @@ from absl import flags
 from benchmarks import export_peers
 from benchmarks import export_weights
 from export import calibration
+from export import conversion as tflite_conversion
 from export import inference_graph
 from export import quantization
 from mobilebert_tf import cli
@@ -73,7 +74,7 @@ def make_files(length: int):
         model.build_weights()
         export_weights.randomize(model.variables)
         model.encoder.set_weights(weights)
-        float_model = quantization.convert(
+        float_model = tflite_conversion.convert(
             inference_graph.module_of(model, length)
         )
         ranges = calibration.collect_ranges(float_model, examples)

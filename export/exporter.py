@@ -6,23 +6,22 @@ import os
 import shutil
 import tempfile
 import time
+import types
 from collections.abc import Mapping
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from export import calibration
+from export import bases as bases_lib
 from export import consistency
 from export import file_cost
-from export import inference_graph
-from export import metadata
+from export import file_maker
+from export import mixed_precision
 from export import op_lint
 from export import outliers
 from export import quantization
-from export import saved_model
 from export import task_data
 from export import text_input
-from export import trained_ranges
 from export import verification
 from mobilebert_tf import cli
 from mobilebert_tf import files
@@ -31,14 +30,12 @@ from mobilebert_tf import wordpiece
 from mobilebert_tf.fine_tuning import model_selection
 from mobilebert_tf.quantization_aware import ranges
 
-SAVED_MODEL = "saved_model"
-VARIANTS = (*quantization.VARIANTS, SAVED_MODEL, *text_input.VARIANTS)
 VOCAB_FILE = "vocab.txt"
 LABELS_FILE = "labels.txt"
 
-_PROGRESS_STEPS = 4
 _OUTLIER_EXAMPLES = 16
 _PAIR_EXAMPLES = 16
+_NOT_MEASURED = "not measured"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Options:
     Attributes:
         model_dir: folder of a fine-tuned model.
         output: folder of the files to write.
-        variants: of VARIANTS.
+        variants: of file_maker.VARIANTS.
         data: what to calibrate and verify on, by the name of a flag, see
             task_data; without, what the model's folder records.
         params_override: other fields of the recorded experiment, as the
@@ -56,7 +53,10 @@ class Options:
         max_seq_length: None for the model's own.
         calibration_examples: how many training examples set int8 ranges.
         seed: chooses them.
-        max_metric_drop: points that a variant may lose against Keras.
+        max_metric_drop: points that a variant may lose against Keras, ...
+        max_relative_drop: ... and the share of a metric.
+        mixed_precision: whether an int8 file that loses more keeps its
+            sensitive parts in float32.
         num_threads: of the interpreters.
         tokenization: of the examples, one of wordpiece.MODES: "device" judges
             by the tokens that client libraries make.
@@ -74,6 +74,8 @@ class Options:
     calibration_examples: int = 200
     seed: int = 0
     max_metric_drop: float = 1.0
+    max_relative_drop: float = verification.MAX_RELATIVE_DROP
+    mixed_precision: bool = True
     num_threads: int = 1
     tokenization: str = wordpiece.BERT
     measure_secs: float = 2.0
@@ -85,12 +87,14 @@ class Variant:
     """A file, or why there is none.
 
     Attributes:
-        name: of VARIANTS.
+        name: of file_maker.VARIANTS.
         path: of the file, or the folder of a SavedModel.
         size: bytes; 0 without a file.
         seconds: to make it.
         verdict: its Verification, or None.
         lint: what can load it, None of a SavedModel.
+        steps: the files tried until one was accurate, first that without a
+            part in float32; empty if that was accurate.
         cost: of an inference, or why it is not known.
         error: why it could not be made or run, "" otherwise.
     """
@@ -101,7 +105,8 @@ class Variant:
     seconds: float = 0.0
     verdict: verification.Verification | None = None
     lint: op_lint.Lint | None = None
-    cost: file_cost.FileCost | str = "not measured"
+    steps: tuple[mixed_precision.Step, ...] = ()
+    cost: file_cost.FileCost | str = _NOT_MEASURED
     error: str = ""
 
     @property
@@ -123,6 +128,7 @@ class Result:
         data: what was given of the data; the rest is the model's own.
         max_seq_length: as used.
         judge: with the Keras model's outputs and metrics.
+        bases: how the int8 tensors are stored, None if it was not chosen.
         outliers: of the float32 graph; none if it was not converted.
         variants: in the order asked for.
     """
@@ -132,6 +138,7 @@ class Result:
     data: Mapping[str, object]
     max_seq_length: int
     judge: verification.Judge
+    bases: bases_lib.Choice | None
     outliers: tuple[outliers.Outlier, ...]
     variants: tuple[Variant, ...]
 
@@ -177,6 +184,7 @@ def export(options: Options) -> Result:
             data.points_of,
             options.max_metric_drop,
             options.num_threads,
+            options.max_relative_drop,
         )
         ranges_of_training = ranges.read(trained.checkpoint)
         is_as_trained = (
@@ -194,13 +202,27 @@ def export(options: Options) -> Result:
                 judge.metrics_of_sets,
                 data.points_of,
             )
-        maker = _Maker(options, trained, length, data, ranges_of_training)
-        maker.note_pairs(judge)
+        maker = file_maker.FileMaker(
+            trained,
+            data,
+            length,
+            os.path.join(options.output, VOCAB_FILE),
+            any(
+                example["input_type_ids"].any()
+                for example in judge.examples(_PAIR_EXAMPLES)
+            ),
+            options.calibration_examples,
+            options.seed,
+            options.num_threads,
+            options.inference_output_type,
+            ranges_of_training,
+        )
+        maker.prepare(options.variants)
         variants = [
-            _make_and_verify(name, maker, judge, options.output)
+            _make_and_verify(name, maker, judge, options)
             for name in options.variants
         ]
-        found = maker.outliers(judge)
+        found = maker.outliers(judge.examples(_OUTLIER_EXAMPLES))
     variants = _with_costs(variants, options)
     return Result(
         checkpoint=trained.checkpoint,
@@ -208,139 +230,29 @@ def export(options: Options) -> Result:
         data={name: v for name, v in options.data.items() if v is not None},
         max_seq_length=length,
         judge=judge,
+        bases=maker.choice,
         outliers=tuple(found),
         variants=tuple(variants),
     )
 
 
-class _Maker:
-    """Makes variants; all .tflite files start from one conversion."""
-
-    def __init__(self, options, trained, length, data, ranges_of_training):
-        self._options = options
-        self._trained = trained
-        self._trained_ranges = ranges_of_training
-        self._length = length
-        self._data = data
-        self._float_model = None
-        self._found_ranges = None
-        self._is_pair = False
-
-    def note_pairs(self, judge):
-        """Notes whether the task is on pairs of texts."""
-        self._is_pair = any(
-            example["input_type_ids"].any()
-            for example in judge.examples(_PAIR_EXAMPLES)
-        )
-
-    @property
-    def text(self):
-        """What makes features of texts; None for a head without."""
-        if self._trained.info.head not in text_input.HEADS:
-            return None
-        return text_input.TextInput(
-            self._trained.tokenizer, self._length, self._is_pair
-        )
-
-    def make(self, name, path):
-        """Writes a variant."""
-        if name == SAVED_MODEL:
-            print("Saving the Keras model", flush=True)
-            saved_model.write(self._trained.model, path, self.text)
-        else:
-            files.write_bytes(path, self._packed(name))
-
-    def _packed(self, name):
-        content = self._content(name, self._options.inference_output_type)
-        if name in text_input.VARIANTS:
-            return content  # It has its tokenizer, and takes no ids.
-        description = metadata.describe(
-            self._trained.info,
-            os.path.join(self._options.output, VOCAB_FILE),
-            self._is_pair,
-        )
-        return metadata.pack(content, description)
-
-    def float_model(self, name):
-        """Returns the float32 file that a variant was quantized from."""
-        if name in (quantization.FLOAT32, SAVED_MODEL, *text_input.VARIANTS):
-            return None
-        return self._float_model
-
-    def outliers(self, judge):
-        """Returns the outliers of the float32 graph, if there is one."""
-        if self._float_model is None:
-            return ()
-        return outliers.find(
-            self._float_model,
-            judge.examples(_OUTLIER_EXAMPLES),
-            self._options.num_threads,
-        )
-
-    def _content(self, name, output_type=quantization.FLOAT32):
-        if name in text_input.VARIANTS:
-            if self.text is None:
-                raise ValueError(
-                    f"{name}: expected a model with head "
-                    f"{' or '.join(text_input.HEADS)}, got "
-                    f"{self._trained.info.head}"
-                )
-            base = self._content(text_input.VARIANTS[name])
-            return text_input.add_tokenizer(base, self.text)
-        if self._float_model is None:
-            print("Converting the float32 graph", flush=True)
-            self._float_model = quantization.convert(
-                inference_graph.module_of(self._trained.model, self._length)
-            )
-        if name == quantization.FLOAT32:
-            return self._float_model
-        recipe = quantization.load_recipe(name)
-        if not quantization.needs_ranges(recipe):
-            print(f"Quantizing to {name}", flush=True)
-            return quantization.quantize(self._float_model, recipe, {})
-        if self._found_ranges is None:
-            self._found_ranges = self._ranges()
-        print(f"Quantizing to {name}", flush=True)
-        return quantization.quantize(
-            self._float_model, recipe, self._found_ranges, output_type
-        )
-
-    def _ranges(self):
-        if not self._trained_ranges:
-            return self._calibrate()
-        print("The ranges are those of training", flush=True)
-        return trained_ranges.ranges_for(
-            self._float_model, self._trained_ranges
-        )
-
-    def _calibrate(self):
-        options = self._options
-        inputs = self._data.calibration_inputs(
-            options.calibration_examples, options.seed
-        )
-        count = len(inputs)
-
-        def progress(done):
-            if done % max(1, count // _PROGRESS_STEPS) == 0:
-                print(f"Calibrating: {done} of {count} examples", flush=True)
-
-        return calibration.collect_ranges(
-            self._float_model,
-            inputs,
-            num_threads=options.num_threads,
-            progress=progress,
-        )
-
-
-def _make_and_verify(name, maker, judge, output):
-    path = variant_path(output, name)
+def _make_and_verify(name, maker, judge, options):
+    path = variant_path(options.output, name)
     start = time.monotonic()
+    steps = ()
     try:
         maker.make(name, path)
         seconds = time.monotonic() - start
-        print(f"Verifying {path}", flush=True)
-        text = maker.text if name in text_input.VARIANTS else None
-        verdict = judge.verify(name, path, maker.float_model(name), text=text)
+        verdict = _verify(name, path, maker, judge)
+        can_improve = (
+            name == quantization.INT8
+            and options.mixed_precision
+            and maker.can_keep_parts
+        )
+        if can_improve and not verdict.is_accurate:
+            verdict, steps = _keep_parts(
+                name, path, maker, judge, verdict, options
+            )
         lint = None
         if os.path.isfile(path):
             lint = op_lint.lint(files.read_bytes(path))
@@ -361,7 +273,30 @@ def _make_and_verify(name, maker, judge, output):
             reason = f"{type(error).__name__}: {reason}"
         print(f"{name} failed: {reason}", flush=True)
         return Variant(name, path, error=reason)
-    return Variant(name, path, _size(path), seconds, verdict, lint)
+    return Variant(name, path, _size(path), seconds, verdict, lint, steps)
+
+
+def _verify(name, path, maker, judge, num_kept=types.MappingProxyType({})):
+    print(f"Verifying {path}", flush=True)
+    text = maker.text if name in text_input.VARIANTS else None
+    return judge.verify(name, path, maker.float_model(name), num_kept, text)
+
+
+def _keep_parts(name, path, maker, judge, verdict, options):
+    """Returns the last verdict, and the files that were tried."""
+    print(f"{name} loses too much: looking for sensitive parts", flush=True)
+
+    def attempt(parts):
+        print(f"{name}: {', '.join(parts)} in float32", flush=True)
+        num_kept = maker.make(name, path, parts)
+        return _verify(name, path, maker, judge, num_kept)
+
+    def measure():
+        return _costs([path], options).get(path, _NOT_MEASURED)
+
+    return mixed_precision.keep_parts(
+        maker.rank_parts(), verdict, attempt, measure
+    )
 
 
 def _with_costs(variants, options):
@@ -374,20 +309,23 @@ def _with_costs(variants, options):
         and os.path.isfile(v.path)
         and v.name not in text_input.VARIANTS
     ]
-    if not options.measure_secs:
-        return variants
-    if paths:
-        print("Measuring latency", flush=True)
-    costs = file_cost.measure(paths, options.num_threads, options.measure_secs)
+    costs = _costs(paths, options)
     return [
         dataclasses.replace(v, cost=costs.get(v.path, v.cost)) for v in variants
     ]
 
 
+def _costs(paths, options):
+    if not options.measure_secs or not paths:
+        return {}
+    print("Measuring latency", flush=True)
+    return file_cost.measure(paths, options.num_threads, options.measure_secs)
+
+
 def variant_path(output: str, name: str) -> str:
     """Returns the path of a variant in the folder of an export."""
-    if name == SAVED_MODEL:
-        return os.path.join(output, SAVED_MODEL)
+    if name == file_maker.SAVED_MODEL:
+        return os.path.join(output, file_maker.SAVED_MODEL)
     return os.path.join(output, f"model_{name}.tflite")
 
 
@@ -412,14 +350,15 @@ def _size(path):
 
 def _check_options(options):
     for name in options.variants:
-        if name not in VARIANTS:
+        if name not in file_maker.VARIANTS:
             raise ValueError(
                 f"variants: unknown variant {name!r}, expected some of "
-                f"{', '.join(VARIANTS)}"
+                f"{', '.join(file_maker.VARIANTS)}"
             )
     if not options.variants:
         raise ValueError(
-            f"variants: got none, expected some of {', '.join(VARIANTS)}"
+            "variants: got none, expected some of "
+            f"{', '.join(file_maker.VARIANTS)}"
         )
     if options.inference_output_type not in quantization.OUTPUT_TYPES:
         raise ValueError(

@@ -317,6 +317,17 @@ class EncoderGraph:
             return graph_ops.layer_norm(self.numerics, inputs, norm, is_whole)
 
 
+def float_activations(config: config_lib.MobileBertConfig, head) -> list[str]:
+    """Names the activations between layers that both stay in float32.
+
+    That is the last LayerNorm's output if the head's last layer reads it.
+    """
+    if config.normalization_type == "no_norm" or getattr(head, "pooler", None):
+        return []
+    stream = folding.stream_names(config)[-1]
+    return [f"{stream}_norm/{graph_ops.LAYER_NORM_SCOPE}/outputs"]
+
+
 def make_module(
     config: config_lib.MobileBertConfig,
     weights: weights_lib.Encoder,

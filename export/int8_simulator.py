@@ -74,6 +74,7 @@ class Simulator:
         self.config = config
         self.weights = weights
         self._head = head
+        self._float_names = inference_graph.float_activations(config, head)
         count, self._length = inputs["input_mask"].shape
         self._batches = [
             {
@@ -114,7 +115,9 @@ class Simulator:
                 self._run(
                     folded,
                     batch,
-                    numerics_lib.Int8(ranges.__getitem__, float_scopes),
+                    numerics_lib.Int8(
+                        ranges.__getitem__, self._float_names, float_scopes
+                    ),
                 )
                 for batch in self._batches
             ]

@@ -66,6 +66,10 @@ class Activation:
         low, high = tf.reduce_min(values), tf.reduce_max(values)
         return tf.stack([tf.minimum(low, 0.0), tf.maximum(high, 0.0)])
 
+    def is_finite(self) -> tf.Tensor:
+        """Returns whether no value is NaN or infinite: bounds may hide it."""
+        return tf.reduce_all(tf.math.is_finite(self.values))
+
 
 class Float:
     """float32, of numpy constants or of tensors.
@@ -137,13 +141,20 @@ class Int8(Float):
 
     Args:
         range_of: of each activation.
+        float_names: of activations that nothing in int8 computes or reads.
         float_scopes: outermost scopes that compute in float32.
     """
 
-    def __init__(self, range_of: RangeOf, float_scopes: Collection[str] = ()):
+    def __init__(
+        self,
+        range_of: RangeOf,
+        float_names: Collection[str] = (),
+        float_scopes: Collection[str] = (),
+    ):
         super().__init__()
         self._range_of = range_of
-        self._float_scopes = float_scopes
+        self._float_names = frozenset(float_names)
+        self._float_scopes = frozenset(float_scopes)
 
     def kernel(self, array):
         if self._is_float:
@@ -170,6 +181,6 @@ class Int8(Float):
         return bool(self._scopes) and self._scopes[0] in self._float_scopes
 
     def _stored(self, values, name):
-        if self._is_float:
+        if self._is_float or name in self._float_names:
             return values
         return fake_quantization.activation(values, *self._range_of(name))

@@ -1,4 +1,4 @@
-"""Float32 and quantised .tflite files from the deployment graph.
+"""Quantised .tflite files from a float32 one.
 
 A quantised variant is a recipe file in configs/export, named as the variant:
 a list of rules in ai-edge-quantizer's format, of which the last that matches
@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_quantizer import quantizer as aeq
 
@@ -56,31 +55,6 @@ RECIPE_DIR = _recipe_dir()
 _RULE_KEYS = ("regex", "operation", "algorithm_key")
 # What a step of 1/256 reaches from 0: the format of a quantised softmax.
 _PROBABILITY_RANGE = (0.0, 255 / 256)
-
-
-def convert(module: tf.Module) -> bytes:
-    """Converts the `serve` function of `module` to a float32 .tflite.
-
-    Args:
-        module: what `inference_graph.make_module` returns.
-
-    Returns:
-        The file's content, with one signature.
-
-    Raises:
-        ValueError: if the converter fails.
-    """
-    function = module.serve.get_concrete_function()
-    # Without the trackable object no signature would be written.
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [function], module
-    )
-    try:
-        return converter.convert()
-    except Exception as error:
-        # The converter raises classes of its own, some of them plain
-        # Exceptions.
-        raise ValueError(f"conversion failed: {error}") from error
 
 
 def load_recipe(variant: str, recipe_dir: str = RECIPE_DIR) -> list[dict]:
@@ -128,7 +102,7 @@ def quantize(
     """Quantises a float32 .tflite by a recipe.
 
     Args:
-        float_model: what `convert` returns.
+        float_model: what `conversion.convert` returns.
         recipe: what `load_recipe` returns.
         ranges: what `calibration.collect_ranges` returns for `float_model`;
             {} will do if the recipe does not need them.

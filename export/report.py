@@ -7,6 +7,7 @@ import os
 
 from export import exporter
 from export import file_cost
+from export import file_maker
 from export import model_file
 from export import quantization
 from export import report_plots
@@ -245,7 +246,7 @@ def _add_variant(page, variant, result):
 
 def _remarks(variant):
     """Returns what the tables leave out of a file, a line each."""
-    if variant.error or variant.name == exporter.SAVED_MODEL:
+    if variant.error or variant.name == file_maker.SAVED_MODEL:
         return []
     remarks = []
     verdict = variant.verdict

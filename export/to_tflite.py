@@ -15,8 +15,10 @@ from absl import flags
 from absl import logging
 
 from export import exporter
+from export import file_maker
 from export import quantization
 from export import report
+from export import verification
 from mobilebert_tf import cli
 from mobilebert_tf import wordpiece
 
@@ -27,7 +29,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder of the files to write.")
 _VARIANTS = flags.DEFINE_list(
     "variants",
     list(quantization.DEFAULT_VARIANTS),
-    f"Which to write, of {', '.join(exporter.VARIANTS)}.",
+    f"Which to write, of {', '.join(file_maker.VARIANTS)}.",
 )
 _DATA = {
     "data_dir": "Folder of the task's files.",
@@ -62,6 +64,17 @@ _MAX_METRIC_DROP = flags.DEFINE_float(
     1.0,
     "Points (hundredths) that a file may lose in any score of the task.",
 )
+_MAX_RELATIVE_DROP = flags.DEFINE_float(
+    "max_relative_drop",
+    verification.MAX_RELATIVE_DROP,
+    "Share of any score that a file may lose; MLPerf allows 0.07.",
+)
+_MIXED_PRECISION = flags.DEFINE_bool(
+    "mixed_precision",
+    True,
+    "Keep sensitive parts of an int8 file that loses more in float32, until it "
+    "does not.",
+)
 _TOKENIZATION = flags.DEFINE_enum(
     "tokenization",
     wordpiece.BERT,
@@ -74,6 +87,11 @@ _INFERENCE_OUTPUT_TYPE = flags.DEFINE_enum(
     quantization.FLOAT32,
     quantization.OUTPUT_TYPES,
     "Number format of the outputs of int8 and int16x8; float32 in others.",
+)
+_LATENCY_SECS = flags.DEFINE_float(
+    "latency_secs",
+    2.0,
+    "For which the latency of each file is measured here; 0: not at all.",
 )
 _NUM_THREADS = flags.DEFINE_integer("num_threads", 2, "Of the interpreters.")
 
@@ -93,6 +111,9 @@ def main(argv):
         calibration_examples=_CALIBRATION_EXAMPLES.value,
         seed=_SEED.value,
         max_metric_drop=_MAX_METRIC_DROP.value,
+        max_relative_drop=_MAX_RELATIVE_DROP.value,
+        mixed_precision=_MIXED_PRECISION.value,
+        measure_secs=_LATENCY_SECS.value,
         num_threads=_NUM_THREADS.value,
         tokenization=_TOKENIZATION.value,
         inference_output_type=_INFERENCE_OUTPUT_TYPE.value,

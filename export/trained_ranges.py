@@ -42,6 +42,8 @@ def ranges_for(
     bounds = {}
     for activation, (low, high) in trained.items():
         found = tensors.get(activation, [])
+        if activation in found:
+            found = [activation]
         if not found and activation.endswith(_MAY_BE_ABSENT):
             continue
         if len(found) != 1:
@@ -52,6 +54,10 @@ def ranges_for(
         bounds[found[0]] = low, high
     for name, table in graph.gathered_tables().items():
         bounds[name] = table.min(), table.max()
+    # The quantiser asks for it, and then takes the fixed range of int8.
+    for operator in graph.operators:
+        if operator.name == "TANH":
+            bounds[graph.tensors[operator.outputs[0]].name] = -1.0, 1.0
     # Ops that move values, and those of a table's rows, keep the range.
     for operator in graph.operators:
         if operator.name in (*calibration.MOVING_OPS, "GATHER"):

@@ -86,6 +86,7 @@ class Verification:
         delegation: what of the file XNNPACK runs; None of a SavedModel.
         layer_errors: of each operator, None unless it was asked for.
         failures: reasons, empty if the file passes.
+        is_accurate: whether no metric drops by more than it may.
     """
 
     values: dict[str, np.ndarray]
@@ -97,6 +98,7 @@ class Verification:
     delegation: delegation_lib.Delegation | None
     layer_errors: layer_errors_lib.LayerErrors | None
     failures: tuple[str, ...]
+    is_accurate: bool
 
 
 class Judge:
@@ -207,8 +209,9 @@ class Judge:
             for name, reference in self.values.items()
         }
         metrics = evaluation_set.joint_metrics(evaluated)
+        drop_failures = self._drop_failures(metrics)
         failures = [
-            *self._drop_failures(metrics),
+            *drop_failures,
             *rounding_failures(expected, comparisons),
             *failures,
         ]
@@ -225,6 +228,7 @@ class Judge:
             delegation=delegation,
             layer_errors=layer_errors,
             failures=tuple(failures),
+            is_accurate=not drop_failures,
         )
 
     def _drop_failures(self, metrics):

@@ -80,9 +80,9 @@ class Kind(abc.ABC):
                 f"trainer.validation_steps: got {validation_steps}, expected "
                 "-1: the metrics are of whole sets"
             )
-        task_distillation.check(config.distillation)
         if config.quantization_aware:
             _check_quantization(config)
+        task_distillation.check(config.distillation)
 
     @abc.abstractmethod
     def check_split(self, split: str) -> None:

@@ -48,6 +48,9 @@ class Simulation:
     ):
         self._model = model
         self._length = sequence_length
+        self._float_names = inference_graph.float_activations(
+            model.config, graph_heads.from_model(model)
+        )
         is_symmetric = {
             name: each.is_symmetric
             for name, each in self._trace_activations().items()
@@ -68,7 +71,7 @@ class Simulation:
             inputs: int32 [B, S] by name, of multiple choice [B, C, S].
             training: whether the head drops out, and ranges follow the batch.
         """
-        numerics = numerics_lib.Int8(self._ranges.of)
+        numerics = numerics_lib.Int8(self._ranges.of, self._float_names)
         logits = self.logits(inputs, numerics, training)
         if training:
             self._ranges.follow(lambda: _bounds(inputs, numerics.activations))
@@ -85,7 +88,11 @@ class Simulation:
         def bounds_of(batch):
             numerics = numerics_lib.Float()
             self.logits(batch, numerics)
-            return _bounds(batch, numerics.activations)
+            bounds = _bounds(batch, numerics.activations)
+            return {
+                name: tf.where(each.is_finite(), bounds[name], np.nan)
+                for name, each in numerics.activations.items()
+            }
 
         found = [bounds_of(batch) for batch in batches]
         self._ranges.start(

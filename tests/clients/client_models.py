@@ -11,6 +11,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 from export import calibration
+from export import conversion
 from export import flatbuffer_model
 from export import inference_graph
 from export import metadata
@@ -54,7 +55,7 @@ def classifier():
 
 def contents(model, length: int) -> dict[str, bytes]:
     """Returns the files of a model by variant, without metadata."""
-    float_model = quantization.convert(inference_graph.module_of(model, length))
+    float_model = conversion.convert(inference_graph.module_of(model, length))
     examples = small_models.make_inputs(
         config(length), _NUM_CALIBRATION_EXAMPLES, length
     )

@@ -34,7 +34,9 @@ def _rounded_by_the_quantizer(values, low, high, is_symmetric, axis=None):
         symmetric=is_symmetric,
     )
     quantized = uniform_quantize_tensor.uniform_quantize(values.copy(), params)
-    return uniform_quantize_tensor.uniform_dequantize(quantized, params)
+    return uniform_quantize_tensor.uniform_dequantize(
+        quantized.astype(np.int32), params
+    )
 
 
 def _random(*shape, seed=0):
@@ -86,7 +88,7 @@ def test_kernel(shape):
     expected = _rounded_by_the_quantizer(
         kernel, low, high, is_symmetric=True, axis=len(shape) - 1
     )
-    actual = fake_quantization.kernel(kernel).numpy()
+    actual = fake_quantization.kernel(tf.constant(kernel)).numpy()
     steps = np.abs(kernel).max(axes) / 127
     _assert_same(actual / steps, expected / steps, 1.0)
 

@@ -5,16 +5,16 @@ import pytest
 import small_models
 from ai_edge_litert import interpreter as litert
 
+from export import conversion
 from export import graph_heads
 from export import inference_graph
-from export import quantization
 from mobilebert_tf.modeling import models
 
 HEADS = list(small_models.MAKERS)
 
 
 def _export(model, length=small_models.SEQUENCE_LENGTH):
-    return quantization.convert(inference_graph.module_of(model, length))
+    return conversion.convert(inference_graph.module_of(model, length))
 
 
 def _shapes(content):

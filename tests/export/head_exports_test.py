@@ -17,7 +17,9 @@ from mobilebert_tf.data import glue
 
 # Random models are no experts: their int8 files may lose what they guessed.
 WITH_SAVED_MODEL = ("question_answering", "multiple_choice")
-OPTIONS = dict(calibration_examples=20, max_metric_drop=30)
+OPTIONS = dict(
+    calibration_examples=20, max_metric_drop=30, max_relative_drop=1.0
+)
 
 
 class Exported:

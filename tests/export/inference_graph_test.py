@@ -6,11 +6,11 @@ import small_models
 import tensorflow as tf
 from ai_edge_litert import interpreter as litert
 
+from export import conversion
 from export import folding
 from export import graph_heads
 from export import inference_graph
 from export import model_file
-from export import quantization
 from export import weights
 
 
@@ -28,7 +28,7 @@ def test_float32_file_gives_keras_hidden_states(name):
         small_models.SEQUENCE_LENGTH,
         graph_heads.HiddenStatesHead(),
     )
-    outputs = small_models.run(quantization.convert(module), inputs)
+    outputs = small_models.run(conversion.convert(module), inputs)
 
     expected = model(inputs)["encoder_outputs"]
     assert len(outputs) == len(expected) == config.num_hidden_layers + 1
@@ -81,7 +81,7 @@ def test_bases_change_nothing_but_how_tensors_are_stored(name):
     inputs = small_models.make_inputs(config, count=2)
     encoder = weights.from_encoder(model.encoder)
     bases = _random_bases(config, encoder)
-    content = quantization.convert(
+    content = conversion.convert(
         inference_graph.make_module(
             config,
             encoder,
@@ -110,7 +110,7 @@ def test_heads_undo_the_basis_of_what_they_read():
             small_models.SEQUENCE_LENGTH,
             folding.Bases(_random_bases(config, encoder)),
         )
-        outputs = small_models.run(quantization.convert(module), inputs)
+        outputs = small_models.run(conversion.convert(module), inputs)
         expected = small_models.keras_outputs(model, inputs)
         assert outputs.keys() == expected.keys()
         for name, values in expected.items():
@@ -136,7 +136,7 @@ def test_carried_bases_leave_no_factor():
     module = inference_graph.module_of(
         model, small_models.SEQUENCE_LENGTH, bases
     )
-    content = quantization.convert(module)
+    content = conversion.convert(module)
     mask = 1
     assert model_file.ModelFile(content).census()["MUL"] == {"FLOAT32": mask}
     inputs = small_models.make_inputs(config, count=2)
@@ -159,7 +159,7 @@ def test_zero_gammas():
         gamma.assign(tf.tensor_scatter_nd_update(gamma, [[0]], [0.0]))
     module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
     inputs = small_models.make_inputs(config, count=2)
-    outputs = small_models.run(quantization.convert(module), inputs)
+    outputs = small_models.run(conversion.convert(module), inputs)
     (expected,) = small_models.keras_outputs(model, inputs).values()
     small_models.assert_close(outputs["probabilities"], expected)
 
@@ -168,7 +168,7 @@ def test_signature_and_shapes():
     config = small_models.CONFIGS["mobilebert"]
     model = small_models.make_classifier(config)
     module = inference_graph.module_of(model, sequence_length=9)
-    interpreter = litert.Interpreter(model_content=quantization.convert(module))
+    interpreter = litert.Interpreter(model_content=conversion.convert(module))
     run = interpreter.get_signature_runner(inference_graph.SIGNATURE)
     details = run.get_input_details()
     assert sorted(details) == sorted(inference_graph.INPUT_NAMES)
@@ -180,11 +180,39 @@ def test_signature_and_shapes():
     assert list(output["shape"]) == [1, 3]
 
 
+@pytest.mark.parametrize(
+    "head, config_name",
+    [
+        ("classification", "mobilebert"),
+        ("question_answering", "pad_invariant"),
+        ("embedding_mean", "plain_bert"),
+    ],
+)
+def test_one_file_of_any_length_gives_keras_outputs(head, config_name):
+    config = small_models.CONFIGS[config_name]
+    model = small_models.MAKERS[head](config)
+    content = conversion.convert(inference_graph.module_of(model, None))
+    for length in (5, small_models.SEQUENCE_LENGTH, 20):
+        inputs = small_models.make_inputs(config, count=2, length=length)
+        expected = small_models.keras_outputs(model, inputs)
+        interpreter = litert.Interpreter(model_content=content)
+        details = interpreter.get_input_details()
+        assert [list(d["shape_signature"]) for d in details] == [[1, -1]] * 3
+        for detail in details:
+            interpreter.resize_tensor_input(detail["index"], [1, length])
+        del details, detail
+        run = interpreter.get_signature_runner(inference_graph.SIGNATURE)
+        for i in range(2):
+            outputs = run(**{k: ids[i : i + 1] for k, ids in inputs.items()})
+            for name, values in expected.items():
+                small_models.assert_close(outputs[name], values[i : i + 1])
+
+
 def test_products_of_activations_are_batch_matmuls():
     """XNNPACK refuses a FULLY_CONNECTED whose weights are computed."""
     model = small_models.make_classifier(small_models.CONFIGS["mobilebert"])
     module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
-    file = model_file.ModelFile(quantization.convert(module))
+    file = model_file.ModelFile(conversion.convert(module))
     census = file.census()
     assert census["BATCH_MATMUL"] == {"FLOAT32": 4}
     for operator in file.operators:
@@ -197,7 +225,7 @@ def test_no_norm_without_residual_leaves_no_operator():
     config = small_models.CONFIGS["mobilebert"]
     model = small_models.make_classifier(config)
     module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
-    census = model_file.ModelFile(quantization.convert(module)).census()
+    census = model_file.ModelFile(conversion.convert(module)).census()
     per_block = config.num_feedforward_networks + 1
     mask = 1
     assert census["MUL"] == {
@@ -210,7 +238,7 @@ def test_masked_positions_do_not_matter():
     config = small_models.CONFIGS["plain_bert"]
     model = small_models.make_classifier(config)
     module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
-    content = quantization.convert(module)
+    content = conversion.convert(module)
     inputs = small_models.make_inputs(config, count=4)
     padding = inputs["input_mask"] == 0
     changed = {**inputs}

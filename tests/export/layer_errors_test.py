@@ -9,6 +9,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from export import calibration
 from export import comparison
+from export import conversion
 from export import inference_graph
 from export import layer_errors
 from export import quantization
@@ -24,7 +25,7 @@ class Files:
         model = small_models.make_classifier(CONFIG)
         self.inputs = small_models.make_inputs(CONFIG, 6)
         self.rows = list(calibration.single_rows(self.inputs))
-        self.float32 = quantization.convert(
+        self.float32 = conversion.convert(
             inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
         )
         ranges = calibration.collect_ranges(self.float32, self.rows)

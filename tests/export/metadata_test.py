@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import small_models
 
+from export import conversion
 from export import flatbuffer_model
 from export import inference_graph
 from export import metadata
 from export import metadata_schema
-from export import quantization
 from mobilebert_tf import model_directory
 
 _VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -22,7 +22,7 @@ _LABELS = ("no", "yes", "maybe")
 def _content(head):
     config = small_models.CONFIGS["mobilebert"]
     model = small_models.MAKERS[head](config)
-    return quantization.convert(
+    return conversion.convert(
         inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
     )
 

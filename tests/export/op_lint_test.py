@@ -7,6 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from export import calibration
+from export import conversion
 from export import flatbuffer_model
 from export import inference_graph
 from export import metadata
@@ -46,7 +47,7 @@ def files():
     """Files of a classifier by variant, without metadata."""
     config = small_models.CONFIGS["mobilebert"]
     model = small_models.make_classifier(config)
-    float_model = quantization.convert(
+    float_model = conversion.convert(
         inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
     )
     ranges = calibration.collect_ranges(

@@ -5,16 +5,16 @@ import pytest
 import small_models
 
 from export import calibration
+from export import conversion
 from export import inference_graph
 from export import outliers
-from export import quantization
 
 CONFIG = small_models.CONFIGS["mobilebert"]
 CHANNEL = 5
 
 
 def _float_model(model):
-    return quantization.convert(
+    return conversion.convert(
         inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
     )
 

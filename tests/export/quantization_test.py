@@ -7,6 +7,7 @@ import tensorflow as tf
 from ai_edge_litert import interpreter as litert
 
 from export import calibration
+from export import conversion
 from export import graph_heads
 from export import inference_graph
 from export import model_file
@@ -27,7 +28,7 @@ def _export(config, length, num_calibration=24, head="classification"):
     """Returns model, float32 content and int8 content."""
     model = small_models.MAKERS[head](config)
     module = inference_graph.module_of(model, length)
-    float_model = quantization.convert(module)
+    float_model = conversion.convert(module)
     inputs = small_models.make_inputs(config, num_calibration, length, seed=1)
     ranges = calibration.collect_ranges(
         float_model, calibration.single_rows(inputs)
@@ -175,7 +176,7 @@ def test_calibration_ranges_are_those_of_the_examples():
     config = small_models.CONFIGS["mobilebert"]
     model = small_models.make_classifier(config)
     module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
-    float_model = quantization.convert(module)
+    float_model = conversion.convert(module)
     inputs = small_models.make_inputs(config, 5)
     ranges = calibration.collect_ranges(
         float_model, calibration.single_rows(inputs)
@@ -205,7 +206,7 @@ def test_padding_does_not_widen_ranges():
     assert not inputs["input_mask"][:, last].any()
     module = inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
     ranges = calibration.collect_ranges(
-        quantization.convert(module), calibration.single_rows(inputs)
+        conversion.convert(module), calibration.single_rows(inputs)
     )
     logits = small_models.keras_outputs(model, inputs)["start_logits"]
     real = logits[inputs["input_mask"] == 1]
@@ -224,14 +225,14 @@ def test_calibration_names_a_tensor_that_is_not_finite():
     inputs = small_models.make_inputs(config, 1)
     with pytest.raises(ValueError, match="layer_.* is not finite"):
         calibration.collect_ranges(
-            quantization.convert(module), calibration.single_rows(inputs)
+            conversion.convert(module), calibration.single_rows(inputs)
         )
 
 
 def test_calibration_without_examples():
     config = small_models.CONFIGS["tiny"]
     model = small_models.make_classifier(config)
-    content = quantization.convert(
+    content = conversion.convert(
         inference_graph.module_of(model, small_models.SEQUENCE_LENGTH)
     )
     with pytest.raises(ValueError, match="expected examples, got none"):

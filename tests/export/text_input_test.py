@@ -9,9 +9,9 @@ import tensorflow as tf
 from ai_edge_litert import interpreter as litert
 
 from export import calibration
+from export import conversion
 from export import delegation
 from export import inference_graph
-from export import quantization
 from export import saved_model
 from export import text_input
 from export import text_model
@@ -104,7 +104,7 @@ def test_saved_model_takes_texts(tokenizer, others, tmp_path):
 @functools.cache
 def _float_model(head):
     model = small_models.MAKERS[head](CONFIG)
-    return quantization.convert(inference_graph.module_of(model, LENGTH))
+    return conversion.convert(inference_graph.module_of(model, LENGTH))
 
 
 def _run_texts(content, **texts):

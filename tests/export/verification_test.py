@@ -5,9 +5,9 @@ import pytest
 import small_models
 import tensorflow as tf
 
+from export import conversion
 from export import inference_graph
 from export import model_file
-from export import quantization
 from export import verification
 from mobilebert_tf import model_directory
 from mobilebert_tf.evaluation import classification_set
@@ -22,7 +22,7 @@ class Judged:
 
     def __init__(self, folder):
         self.model = small_models.make_classifier(CONFIG)
-        content = quantization.convert(
+        content = conversion.convert(
             inference_graph.module_of(self.model, small_models.SEQUENCE_LENGTH)
         )
         self.census = model_file.ModelFile(content).census()
