@@ -382,7 +382,10 @@ def test_integer_output_of_unknown_range(small):
         (dict(operation="FULLY_DISCONNECTED"), "FULLY_DISCONNECTED"),
         (dict(algorithm_key="guess"), "guess"),
         (dict(regex="("), "quantization failed"),
-        (dict(op_config={"bits": 8}), "quantization failed: KeyError: .weight_ten"),
+        (
+            dict(op_config={"bits": 8}),
+            "quantization failed: KeyError: .weight_ten",
+        ),
     ],
 )
 def test_recipe_that_the_quantiser_refuses(small, change, message):
