@@ -134,7 +134,7 @@ def test_understated_int8_file_fails_late(files):
     (finding,) = op_lint.lint(content).findings
     assert finding.level == op_lint.WARNING
     assert finding.text == (
-        "FULLY_CONNECTED says version 1 but needs 6: older runtimes fail late"
+        "FULLY_CONNECTED says version 1 but needs 4: older runtimes fail late"
     )
 
 
