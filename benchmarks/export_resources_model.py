@@ -3,8 +3,8 @@ r"""Writes the model and the task that export_resources.py exports.
     python -m benchmarks.export_resources_model --folder=out/model
 
 A full-size classifier with random weights and, in the folder's task, sentences
-of random words. Their labels are the model's own answers, of the sentences of
-which it is surest.
+of random words. Those to verify on are the ones of which the model is surest,
+labelled with its own answers.
 """
 
 import os
@@ -23,7 +23,7 @@ from mobilebert_tf.modeling import config as config_lib
 from mobilebert_tf.modeling import models
 
 LENGTH = 128
-NUM_DEV_EXAMPLES = 100
+NUM_DEV_EXAMPLES = 50
 _NUM_TRAIN_EXAMPLES = 200
 _BATCH_SIZE = 50
 _LABELS = ("0", "1")
@@ -57,13 +57,15 @@ def write(folder: str, config: config_lib.MobileBertConfig) -> None:
 
 def _write_task(folder, model, tokenizer, words):
     generator = np.random.default_rng(export_weights.SEED)
-    num_rows = _NUM_TRAIN_EXAMPLES + NUM_DEV_EXAMPLES
+    os.makedirs(folder, exist_ok=True)
     sentences = [
         " ".join(generator.choice(words, generator.integers(1, LENGTH - 1)))
-        for _ in range(2 * num_rows)
+        for _ in range(_NUM_TRAIN_EXAMPLES + 2 * NUM_DEV_EXAMPLES)
     ]
+    train = sentences[:_NUM_TRAIN_EXAMPLES]
+    dev = sentences[_NUM_TRAIN_EXAMPLES:]
     inputs = glue.features(
-        [glue.Example(guid="", text_a=sentence) for sentence in sentences],
+        [glue.Example(guid="", text_a=sentence) for sentence in dev],
         tokenizer,
         LENGTH,
         labels=(),
@@ -73,23 +75,27 @@ def _write_task(folder, model, tokenizer, words):
             model(
                 {name: ids[i : i + _BATCH_SIZE] for name, ids in inputs.items()}
             )["logits"]
-            for i in range(0, len(sentences), _BATCH_SIZE)
+            for i in range(0, len(dev), _BATCH_SIZE)
         ]
     )
     margins = logits[:, 1] - logits[:, 0]
     bias = model.classifier.dense.bias
     bias.assign(bias + [np.median(margins), 0.0])
     margins -= np.median(margins)
-    surest = np.sort(np.argsort(-np.abs(margins))[:num_rows])
-    rows = [f"{sentences[i]}\t{int(margins[i] > 0)}\n" for i in surest]
-    for split, chosen in (
-        (glue.TRAIN, rows[:_NUM_TRAIN_EXAMPLES]),
-        (glue.DEV, rows[_NUM_TRAIN_EXAMPLES:]),
-    ):
-        files.write_text(
-            os.path.join(folder, f"{split}.tsv"),
-            "sentence\tlabel\n" + "".join(chosen),
-        )
+    surest = np.sort(np.argsort(-np.abs(margins))[:NUM_DEV_EXAMPLES])
+    # Calibration looks at no label.
+    _write_rows(folder, glue.TRAIN, [(text, 0) for text in train])
+    _write_rows(
+        folder, glue.DEV, [(dev[i], int(margins[i] > 0)) for i in surest]
+    )
+
+
+def _write_rows(folder, split, rows):
+    lines = [f"{text}\t{label}\n" for text, label in rows]
+    files.write_text(
+        os.path.join(folder, f"{split}.tsv"),
+        "sentence\tlabel\n" + "".join(lines),
+    )
 
 
 def main(argv):

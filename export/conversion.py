@@ -28,7 +28,7 @@ _WEIGHTS = {
 }
 # A kernel that reads a constant's sum or product may be computed with: the
 # converter makes x * a @ kernel + b of (x * a + b) @ kernel, and so on.
-_SUMS_AND_PRODUCTS = ("Add", "AddV2", "Mul", "RealDiv", "Sub")
+_SUMS_AND_PRODUCTS = ("Add", "AddV2", "BiasAdd", "Mul", "RealDiv", "Sub")
 _MOVING_OPS = ("Identity", "Reshape", "StridedSlice", "Transpose")
 
 
