@@ -35,7 +35,7 @@ class Exported:
             output = str(self._folder / head / "out")
             variants = ("float32", "int8")
             if head in WITH_SAVED_MODEL:
-                variants += ("saved_model",)
+                variants += ("saved_model", "any_length")
             result = exporter.export(
                 exporter.Options(model_dir, output, variants, **OPTIONS)
             )
