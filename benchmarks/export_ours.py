@@ -15,10 +15,14 @@ from absl import flags
 
 from benchmarks import export_peers
 from benchmarks import export_weights
+from export import bases
 from export import calibration
 from export import conversion as tflite_conversion
+from export import graph_heads
 from export import inference_graph
+from export import int8_simulator
 from export import quantization
+from export import weights as weights_lib
 from mobilebert_tf import cli
 from mobilebert_tf import files
 from mobilebert_tf import model_directory
@@ -48,16 +52,13 @@ def make_files(length: int):
     config = config_lib.mobilebert()
     garden = export_peers.make_garden(config)
     weights = make_twin(garden, config).encoder.get_weights()
-    examples = list(
-        calibration.single_rows(
-            export_peers.make_inputs(
-                config.vocab_size,
-                export_peers.NUM_EXAMPLES,
-                length,
-                export_peers.CALIBRATION_SEED,
-            )
-        )
+    inputs = export_peers.make_inputs(
+        config.vocab_size,
+        export_peers.NUM_EXAMPLES,
+        length,
+        export_peers.CALIBRATION_SEED,
     )
+    examples = list(calibration.single_rows(inputs))
     for name, model, variants in (
         ("ours", models.MobileBertModel(config), _VARIANTS),
         (
@@ -74,8 +75,16 @@ def make_files(length: int):
         model.build_weights()
         export_weights.randomize(model.variables)
         model.encoder.set_weights(weights)
+        choice = bases.choose(
+            int8_simulator.Simulator(
+                config,
+                weights_lib.from_encoder(model.encoder),
+                graph_heads.from_model(model),
+                inputs,
+            )
+        )
         float_model = tflite_conversion.convert(
-            inference_graph.module_of(model, length)
+            inference_graph.module_of(model, length, choice.bases)
         )
         ranges = calibration.collect_ranges(float_model, examples)
         for variant in variants:

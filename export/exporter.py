@@ -304,10 +304,10 @@ def _with_costs(variants, options):
     paths = [
         v.path
         for v in variants
-        # Of texts there are no random values.
+        # Others have no length, or take texts, which cannot be made up.
         if v.verdict
         and os.path.isfile(v.path)
-        and v.name not in text_input.VARIANTS
+        and v.name in quantization.VARIANTS
     ]
     costs = _costs(paths, options)
     return [

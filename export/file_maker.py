@@ -26,7 +26,14 @@ from mobilebert_tf import model_directory
 from mobilebert_tf.quantization_aware import ranges as ranges_lib
 
 SAVED_MODEL = "saved_model"
-VARIANTS = (*quantization.VARIANTS, SAVED_MODEL, *text_input.VARIANTS)
+# The float32 graph with inputs [1, -1], as long as the app makes them.
+ANY_LENGTH = "any_length"
+VARIANTS = (
+    *quantization.VARIANTS,
+    ANY_LENGTH,
+    SAVED_MODEL,
+    *text_input.VARIANTS,
+)
 
 _PROGRESS_STEPS = 4
 # Enough to tell bases and parts apart; ranges take all examples.
@@ -40,7 +47,7 @@ def needs_ranges(name: str) -> bool:
         name: of VARIANTS.
     """
     name = text_input.VARIANTS.get(name, name)
-    if name in (SAVED_MODEL, quantization.FLOAT32):
+    if name in (SAVED_MODEL, ANY_LENGTH, quantization.FLOAT32):
         return False
     return quantization.needs_ranges(quantization.load_recipe(name))
 
@@ -156,9 +163,9 @@ class FileMaker:
 
     def float_model(self, name: str) -> bytes | None:
         """Returns the float32 file that a variant was quantized from."""
-        if name in (quantization.FLOAT32, SAVED_MODEL, *text_input.VARIANTS):
-            return None
-        return self._float_model
+        if name in quantization.VARIANTS and name != quantization.FLOAT32:
+            return self._float_model
+        return None
 
     @property
     def can_keep_parts(self) -> bool:
@@ -204,6 +211,13 @@ class FileMaker:
                 )
             base = self._content(text_input.VARIANTS[name], float_parts)
             return text_input.add_tokenizer(base, self.text)
+        if name == ANY_LENGTH:
+            print("Converting the graph of any length", flush=True)
+            return conversion.convert(
+                inference_graph.module_of(
+                    self._trained.model, None, self._bases
+                )
+            )
         if self._float_model is None:
             print("Converting the float32 graph", flush=True)
             self._float_model = conversion.convert(

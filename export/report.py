@@ -9,6 +9,7 @@ from export import exporter
 from export import file_cost
 from export import file_maker
 from export import model_file
+from export import precision_report
 from export import quantization
 from export import report_plots
 from mobilebert_tf import files
@@ -40,6 +41,7 @@ def to_dict(result: exporter.Result) -> dict:
             {**dataclasses.asdict(outlier), "ratio": outlier.ratio}
             for outlier in result.outliers
         ],
+        "bases": result.bases and precision_report.bases_to_dict(result.bases),
         "variants": [_variant_to_dict(v, result) for v in result.variants],
     }
 
@@ -99,6 +101,12 @@ def text(result: exporter.Result) -> str:
     header, rows = cost_table(result)
     if rows:
         printed += ["", *text_table.lines([header, *rows]), ""]
+    for variant in result.variants:
+        if variant.steps:
+            header, rows = precision_report.step_rows(
+                variant.steps, result.judge.points
+            )
+            printed += [f"{variant.name}:", *text_table.lines([header, *rows])]
     for outlier in result.outliers[:_NUM_WORST_IN_TEXT]:
         printed.append(f"outlier: {outlier.describe()}")
     for variant in result.variants:
@@ -134,6 +142,8 @@ def write(result: exporter.Result, output: str) -> None:
         page.add_figure("Score, latency and size; the line is Keras.", figure)
     if result.outliers:
         page.add_table(*_outlier_table(result.outliers))
+    if result.bases is not None:
+        page.add_table(*precision_report.bases_table(result.bases))
     for variant in result.variants:
         _add_variant(page, variant, result)
     page.write(os.path.join(output, HTML_FILE))
@@ -171,6 +181,7 @@ def _variant_to_dict(variant, result):
         "bytes": variant.size,
         "size_ratio": size_ratio(variant, result),
         "seconds": variant.seconds,
+        "steps": [precision_report.step_to_dict(s) for s in variant.steps],
     }
     if variant.error:
         return fields
@@ -224,6 +235,11 @@ def _add_variant(page, variant, result):
     verdict = variant.verdict
     for remark in _remarks(variant):
         page.add_text(f"{remark}.")
+    if variant.steps:
+        page.add_table(
+            "Parts kept in float32 until the file was accurate",
+            *precision_report.step_rows(variant.steps, result.judge.points),
+        )
     if verdict.census:
         page.add_table(*_census_table(verdict.census))
     if variant.lint:

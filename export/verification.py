@@ -60,6 +60,7 @@ _EXPECTATIONS = {
     quantization.INT8: Expectation("INT8", ("INT8",)),
     # Of a table the weights are activations.
     quantization.INT16X8: Expectation("INT16", ("INT8", "INT16")),
+    "any_length": Expectation("FLOAT32", ("FLOAT32",), 1e-4),
     "text": Expectation("FLOAT32", ("FLOAT32",), 1e-4),
     "text_int8": Expectation("INT8", ("INT8",)),
 }

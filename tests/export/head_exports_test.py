@@ -35,7 +35,7 @@ class Exported:
             output = str(self._folder / head / "out")
             variants = ("float32", "int8")
             if head in WITH_SAVED_MODEL:
-                variants += ("saved_model",)
+                variants += ("saved_model", "any_length")
             result = exporter.export(
                 exporter.Options(model_dir, output, variants, **OPTIONS)
             )
@@ -109,7 +109,8 @@ def test_report(exported, head):
     assert all(variant["passed"] for variant in told["variants"])
     assert told["variants"][1]["metrics"] == result.variants[1].verdict.metrics
     with open(os.path.join(output, "report.html")) as stream:
-        assert stream.read().count("<svg") == len(result.variants)
+        # Values of every file, errors along the layers, costs.
+        assert stream.read().count("<svg") > len(result.variants)
     text = report.text(result)
     assert ("saved_model" in text) == (head in WITH_SAVED_MODEL)
     assert "FAIL" not in text
