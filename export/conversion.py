@@ -16,9 +16,10 @@ from ai_edge_litert import schema_py_generated as schema
 # Smaller constants are left to the converter, which may compute with them.
 MIN_ELEMENTS = 1 << 12
 
-# Bits of the first of the numbers, 1.5; the next is the next float32. None is
-# one with which computing is trivial, as 0 or 1.
-_FIRST_STAND_IN = np.float32(1.5).view(np.uint32)
+# Bits of the first of the numbers; the next is the next float32. They are so
+# large that what is computed with one is larger than any constant of a network.
+_FIRST_STAND_IN = np.float32(2.0**100).view(np.uint32)
+_MAX_CONSTANT = 1e15
 # Which input of an operator is a kernel or table, and the order of axes in
 # which the converter stores it, by the number of axes.
 _WEIGHTS = {
@@ -52,7 +53,7 @@ def convert(module: tf.Module, min_elements: int = MIN_ELEMENTS) -> bytes:
     content = bytearray(_convert(_module_of(graph, function)))
     if _put_weights(content, weights):
         return bytes(content)
-    # It computed with a stand-in after all.
+    # It computed with a stand-in all the same.
     return _convert(module)
 
 
@@ -171,7 +172,8 @@ def _put_weights(content, weights: Mapping[np.float32, np.ndarray]) -> bool:
     """Writes arrays where their stand-ins are.
 
     Returns:
-        Whether the file has every stand-in once, in the array's shape.
+        Whether the file has every stand-in, in the array's shape, and no
+        constant that was computed with one.
     """
     model = schema.Model.GetRootAs(content)
     graph = model.Subgraphs(0)
@@ -179,13 +181,18 @@ def _put_weights(content, weights: Mapping[np.float32, np.ndarray]) -> bool:
     for i in range(graph.TensorsLength()):
         tensor = graph.Tensors(i)
         buffer = model.Buffers(tensor.Buffer())
-        if tensor.Type() != schema.TensorType.FLOAT32 or buffer.DataIsNone():
+        if (
+            tensor.Type() != schema.TensorType.FLOAT32
+            or not buffer.DataLength()
+        ):
             continue
         values = buffer.DataAsNumpy().view(np.float32)  # of `content`
         array = missing.get(values[0])
-        if array is None or not np.all(values == values[0]):
-            continue
-        if tuple(tensor.ShapeAsNumpy()) == array.shape:
+        if array is not None and array.shape == tuple(tensor.ShapeAsNumpy()):
+            if not np.all(values == values[0]):
+                return False
             del missing[values[0]]
             values[:] = array.ravel()
+        elif not np.all(np.abs(values) < _MAX_CONSTANT):
+            return False
     return not missing

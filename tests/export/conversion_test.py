@@ -50,6 +50,13 @@ def test_untrained_gammas_do_not_hide_what_is_folded_into_a_bias():
     _assert_same(inference_graph.module_of(model, _LENGTH))
 
 
+@pytest.mark.parametrize("name", ["tiny", _LAYER_NORM])
+def test_a_constant_computed_with_a_stand_in_is_noticed(name, monkeypatch):
+    monkeypatch.setattr(conversion, "_SUMS_AND_PRODUCTS", ())
+    model = small_models.make_classifier(small_models.CONFIGS[name])
+    _assert_same(inference_graph.module_of(model, _LENGTH))
+
+
 def _module(function, width):
     module = tf.Module()
     module.serve = tf.function(
