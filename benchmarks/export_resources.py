@@ -19,7 +19,7 @@ from absl import flags
 from absl import logging
 
 from benchmarks import full_size
-from export import exporter
+from export import file_maker
 from mobilebert_tf import cli
 from mobilebert_tf import files
 
@@ -92,7 +92,7 @@ def main(argv):
 def _define_flags():
     flags.DEFINE_string("report_file", None, "JSON file for the figures.")
     flags.DEFINE_list(
-        "variants", list(exporter.VARIANTS), "Which to export; default: all."
+        "variants", list(file_maker.VARIANTS), "Which to export; default: all."
     )
 
 

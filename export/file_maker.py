@@ -178,11 +178,7 @@ class FileMaker:
         return mixed_precision.rank(
             simulator,
             simulator.fold(self._bases),
-            lambda done, count: (
-                print(f"Sensitivity: {done} of {count} parts", flush=True)
-                if done % max(1, count // _PROGRESS_STEPS) == 0
-                else None
-            ),
+            lambda done, count: _tell("Ranking", done, count, "parts"),
         )
 
     def outliers(
