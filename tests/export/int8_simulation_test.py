@@ -171,8 +171,8 @@ def test_learned_ranges_have_gradients():
     for factor in factors:
         factor.assign_sub([0.5] * factor.shape[0])  # now values are clipped
     with tf.GradientTape() as tape:
-        logits = simulated(inputs, training=True)["logits"]
-    gradients = tape.gradient(logits**2, factors)
+        loss = tf.reduce_sum(simulated(inputs, training=True)["logits"] ** 2)
+    gradients = tape.gradient(loss, factors)
     assert all(np.isfinite(g).all() for g in gradients)
     assert np.mean([np.any(g) for g in gradients]) > 0.8
 
