@@ -50,9 +50,11 @@ def layer_norm(
         centred = inputs - mean
         variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
         normalized = centred * tf.math.rsqrt(variance + _LAYER_NORM_EPSILON)
-        outputs = tf.add(
+        # The converter would fuse a sum into the dense layers that read it:
+        # they would round to int8 what is normalized, not the outputs.
+        outputs = tf.subtract(
             normalized * numerics.exact(weights.gamma),
-            numerics.exact(weights.beta),
+            numerics.exact(-weights.beta),
             name="outputs",
         )
         return numerics.activation(outputs, "outputs", is_whole=is_whole)
