@@ -52,6 +52,8 @@ setuptools.setup(
         # Quantises a float .tflite by recipe. 0.x releases change the recipe
         # format.
         "ai-edge-quantizer>=0.10,<0.11",
+        # Metadata of .tflite files. TensorFlow and LiteRT bring it too.
+        "flatbuffers>=24.3",
         # GLUE by name. It imports importlib_resources to write a dataset, but
         # asks for it below Python 3.9 only.
         "tensorflow-datasets>=4.9",
