@@ -43,13 +43,13 @@ def _with_outlier(value):
 @pytest.mark.parametrize("value", [1e3, -1e7])
 def test_token_and_channel_are_named(value):
     found = _find(_with_outlier(value))
-    (embeddings,) = (o for o in found if o.name == "embeddings/add_2")
+    (embeddings,) = (o for o in found if o.name == "embeddings/sum")
     assert embeddings.position == 0
     assert embeddings.channel == CHANNEL
     assert 0.4 < embeddings.value / value < 1.6  # times gamma
     assert embeddings.ratio > 100
     assert embeddings.overflows_float16 == (value == -1e7)
-    assert "embeddings/add_2: " in embeddings.describe()
+    assert "embeddings/sum: " in embeddings.describe()
     assert "(token 0, channel 5 of example" in embeddings.describe()
     assert ("float16" in embeddings.describe()) == (value == -1e7)
     ratios = [each.ratio for each in found]
@@ -73,4 +73,4 @@ def test_value_at_padding_does_not_count():
     ]
     assert rows
     found = outliers.find(_float_model(_with_outlier(1e3)), rows)
-    assert "embeddings/add_2" not in [each.name for each in found]
+    assert "embeddings/sum" not in [each.name for each in found]
