@@ -23,14 +23,32 @@ def _assert_same(module):
     assert conversion.convert(module, min_elements=1) == _converted(module)
 
 
-@pytest.mark.parametrize("name", small_models.CONFIGS)
+def _mostly_slow(names, fast):
+    """Marks all names but the fast ones: each is converted twice."""
+    return [
+        name if name in fast else pytest.param(name, marks=pytest.mark.slow)
+        for name in names
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    _mostly_slow(
+        small_models.CONFIGS,
+        ("mobilebert", "tiny", "without_opt", "plain_bert", "pad_invariant"),
+    ),
+)
 def test_file_is_the_converters(name):
     model = small_models.make_classifier(small_models.CONFIGS[name])
     _assert_same(inference_graph.module_of(model, _LENGTH))
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in small_models.MAKERS if name != "classification"]
+    "name",
+    _mostly_slow(
+        [name for name in small_models.MAKERS if name != "classification"],
+        ("question_answering", "embedding_mean"),
+    ),
 )
 def test_file_of_a_head_is_the_converters(name):
     model = small_models.MAKERS[name](small_models.CONFIGS["mobilebert"])
